@@ -1,0 +1,2 @@
+//! monitor
+#![no_std]

@@ -1,0 +1,2 @@
+//! Engine API.
+pub(crate) mod types;

@@ -1,0 +1,12 @@
+//! Taffrail: the daemon and the command line, by subcommand.
+
+mod api;
+mod cli;
+mod client;
+mod container;
+mod errors;
+mod image;
+mod runtime;
+mod supervisor;
+
+fn main() {}
