@@ -94,13 +94,10 @@ pub(crate) fn lossy(bytes: Vec<u8>) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes.len() + 16);
     let mut rest = &bytes[..];
     while !rest.is_empty() {
-        match rest {
-            [0xed, 0xa0..=0xbf, 0x80..=0xbf, tail @ ..] => {
-                out.extend_from_slice(REPLACEMENT);
-                rest = tail;
-                continue;
-            }
-            _ => {}
+        if let [0xed, 0xa0..=0xbf, 0x80..=0xbf, tail @ ..] = rest {
+            out.extend_from_slice(REPLACEMENT);
+            rest = tail;
+            continue;
         }
         let valid = match std::str::from_utf8(rest) {
             Ok(_) => rest.len(),
