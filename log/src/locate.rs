@@ -4,7 +4,6 @@ use std::fs::File;
 
 use crate::error::ReadError;
 use crate::files::Opened;
-use crate::gap;
 use crate::query::{Committed, Query};
 use crate::reader::{Current, Reader};
 use crate::scan::{self, Prober};
@@ -82,7 +81,7 @@ impl Reader {
             },
         });
         if start == 0 {
-            self.seq = gap::first_seq(&self.files.index_file(number), number);
+            self.seq = self.files.first_seq(number);
         }
         Ok(())
     }
