@@ -145,7 +145,14 @@ impl Reader {
         out: &mut Vec<u8>,
     ) -> Result<Next, ReadError> {
         let number = self.next;
-        match self.files.take(number)? {
+        let opened = match (self.files.take(number), committed) {
+            // The end of the rotation is a commit, so it can be waited for like any other.
+            (Err(ReadError::Rotating { .. }), Some(committed)) => {
+                return Ok(Next::Step(wait_or_end(committed)));
+            }
+            (opened, _) => opened?,
+        };
+        match opened {
             Opened::File(file) => {
                 let limit = match committed {
                     // How far a file may be read that may be the current one is asked for when

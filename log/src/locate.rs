@@ -1,4 +1,7 @@
 //! Where the answer to a query begins: walks the files from the newest backwards.
+//!
+//! The search for `since` relies on times that rise. After the clock was set back it may begin at a
+//! later record than Docker's linear search would, never at one before `since`.
 
 use std::fs::File;
 
