@@ -109,8 +109,8 @@ fn run(dir: &Path, payload: usize, line: usize) -> Result<(), Box<dyn std::error
 
     let start = Instant::now();
     let query = Query {
-        since: Some(1_700_000_001_500_000_000),
-        until: Some(1_700_000_001_500_100_000),
+        since: Some(1_699_999_981_500_000_000),
+        until: Some(1_699_999_981_500_100_000),
         ..Query::all()
     };
     let mut reader = Reader::open(files, query, frames, None)?;
