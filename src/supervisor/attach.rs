@@ -48,7 +48,11 @@ pub(super) struct AttachHub {
 
 impl AttachHub {
     pub(super) fn new(dir: PathBuf) -> Self {
-        Self { dir, clients: Mutex::default(), idle: watch::Sender::new(true) }
+        Self {
+            dir,
+            clients: Mutex::default(),
+            idle: watch::Sender::new(true),
+        }
     }
 
     pub(super) fn subscribe(&self, capture: &Arc<Capture>) -> AttachStream {
@@ -77,12 +81,17 @@ impl AttachHub {
     }
 
     fn senders(&self) -> Vec<mpsc::Sender<(u8, Bytes)>> {
-        self.clients.lock().map(|c| c.senders.clone()).unwrap_or_default()
+        self.clients
+            .lock()
+            .map(|c| c.senders.clone())
+            .unwrap_or_default()
     }
 
     /// Drops closed clients. True: none is left, and the hub stops.
     fn stop_if_deserted(&self, capture: &Capture) -> bool {
-        let Ok(mut clients) = self.clients.lock() else { return true };
+        let Ok(mut clients) = self.clients.lock() else {
+            return true;
+        };
         clients.senders.retain(|s| !s.is_closed());
         if clients.senders.is_empty() {
             capture.page().attach_want(false);
@@ -124,10 +133,16 @@ async fn run(capture: Arc<Capture>, mut position: u64) {
         capture.arm();
         // The order matters: an end that is seen here comes after its last bytes.
         let ended = capture.ended();
-        let committed = capture.page().get().committed().map_or(position, |(_, s)| s.attach_pos);
+        let committed = capture
+            .page()
+            .get()
+            .committed()
+            .map_or(position, |(_, s)| s.attach_pos);
         while position < committed {
             let (no, within) = (position / SEGMENT, position % SEGMENT);
-            let want = (committed - position).min(SEGMENT - within).min(PIECE as u64) as usize;
+            let want = (committed - position)
+                .min(SEGMENT - within)
+                .min(PIECE as u64) as usize;
             let path = hub.dir.join(no.to_string());
             let read = tokio::task::spawn_blocking(move || {
                 let mut buf = vec![0; want];
@@ -135,7 +150,10 @@ async fn run(capture: Arc<Capture>, mut position: u64) {
                 Ok::<_, std::io::Error>(buf)
             });
             let Ok(Ok(buf)) = read.await else {
-                tracing::error!(container = capture.id(), "the attach spool cannot be read; attached clients are cut");
+                tracing::error!(
+                    container = capture.id(),
+                    "the attach spool cannot be read; attached clients are cut"
+                );
                 hub.end();
                 capture.page().attach_want(false);
                 capture.kick();

@@ -61,7 +61,10 @@ impl Capture {
         tty: bool,
     ) -> Result<Arc<Self>, SupervisorError> {
         let raw = unhex(id.as_bytes()).ok_or_else(|| SupervisorError::BadId(id.clone()))?;
-        let pipes = ["stdout", "stderr"].iter().filter_map(|n| open_fifo(&dir.join(n)).ok()).collect();
+        let pipes = ["stdout", "stderr"]
+            .iter()
+            .filter_map(|n| open_fifo(&dir.join(n)).ok())
+            .collect();
         Ok(Arc::new(Self {
             id,
             raw,
@@ -144,7 +147,11 @@ impl Capture {
                     Err(_) => failures += 1,
                 }
                 // The keeper starts a dead monitor within 100 ms; if none comes, ask for one.
-                if failures > 0 && failures % 50 == 0 && !this.ended() && !this.stopped.load(Ordering::Acquire) {
+                if failures > 0
+                    && failures % 50 == 0
+                    && !this.ended()
+                    && !this.stopped.load(Ordering::Acquire)
+                {
                     let supervisor = this.supervisor.upgrade();
                     if let Some(supervisor) = supervisor
                         && let Err(error) = supervisor.spawn_monitor(&this.id).await
@@ -161,12 +168,18 @@ impl Capture {
 
     /// Hears the monitor until it is gone.
     async fn listen(&self, socket: SeqPacket) {
-        if socket.send(&Message::new(kind::HELLO, self.raw), None).await.is_err() {
+        if socket
+            .send(&Message::new(kind::HELLO, self.raw), None)
+            .await
+            .is_err()
+        {
             return;
         }
         if let Some(master) = self.master() {
             use std::os::fd::AsFd;
-            let _ = socket.send(&Message::new(kind::MASTER, self.raw), Some(master.as_fd())).await;
+            let _ = socket
+                .send(&Message::new(kind::MASTER, self.raw), Some(master.as_fd()))
+                .await;
         }
         loop {
             tokio::select! {
@@ -258,7 +271,9 @@ impl Capture {
             self.arm();
             let now = self.page.get().committed();
             match now {
-                Some((word, _)) if word.phase == phase::DONE || self.ended() => return word.commit > beyond,
+                Some((word, _)) if word.phase == phase::DONE || self.ended() => {
+                    return word.commit > beyond;
+                }
                 Some((word, _)) if word.commit > beyond => return true,
                 None => return false,
                 _ => {}
@@ -293,7 +308,11 @@ impl Capture {
                 if let Some(master) = self.master() {
                     return StdinWriter::terminal(&master);
                 }
-                if self.ended() || tokio::time::timeout_at(deadline, seen.changed()).await.is_err() {
+                if self.ended()
+                    || tokio::time::timeout_at(deadline, seen.changed())
+                        .await
+                        .is_err()
+                {
                     return Err(io::ErrorKind::NotConnected.into());
                 }
             }
@@ -309,7 +328,10 @@ impl Capture {
         self.page.get().stdin_closed.store(1, Ordering::SeqCst);
         self.kick();
         if let Some(supervisor) = self.supervisor.upgrade() {
-            let _ = supervisor.keeper.request(Message::new(kind::STDIN_CLOSED, self.raw), None).await;
+            let _ = supervisor
+                .keeper
+                .request(Message::new(kind::STDIN_CLOSED, self.raw), None)
+                .await;
         }
     }
 
@@ -321,7 +343,12 @@ impl Capture {
         nix::ioctl_write_ptr_bad!(set_window, nix::libc::TIOCSWINSZ, nix::libc::winsize);
         use std::os::fd::AsRawFd;
         let master = self.master().ok_or(io::ErrorKind::NotConnected)?;
-        let size = nix::libc::winsize { ws_row: rows, ws_col: cols, ws_xpixel: 0, ws_ypixel: 0 };
+        let size = nix::libc::winsize {
+            ws_row: rows,
+            ws_col: cols,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
         // SAFETY: an open descriptor and a whole `winsize`.
         unsafe { set_window(master.as_raw_fd(), &raw const size) }?;
         Ok(())

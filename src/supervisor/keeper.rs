@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -11,6 +12,9 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::seqpacket::SeqPacket;
 use super::{Supervisor, SupervisorError};
+
+/// A future whose type does not name itself: the connection starts what may connect again.
+type Boxed = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// How long a keeper has to come up, or to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -32,11 +36,18 @@ pub(super) struct Keeper {
 
 impl Keeper {
     pub(super) fn new(exec_root: PathBuf, binary: PathBuf, supervisor: Weak<Supervisor>) -> Self {
-        Self { exec_root, binary, supervisor, requests: Mutex::default() }
+        Self {
+            exec_root,
+            binary,
+            supervisor,
+            requests: Mutex::default(),
+        }
     }
 
     fn silent(&self) -> SupervisorError {
-        SupervisorError::KeeperSilent { path: self.exec_root.clone() }
+        SupervisorError::KeeperSilent {
+            path: self.exec_root.clone(),
+        }
     }
 
     /// A way to the keeper; connects, and starts one if there is none.
@@ -55,7 +66,9 @@ impl Keeper {
         let socket = loop {
             if let Ok(socket) = SeqPacket::connect(&self.exec_root, "keeper.sock") {
                 let hello = Message::new(kind::HELLO, [0; 32]);
-                if socket.send(&hello, None).await.is_ok() && matches!(socket.recv().await, Ok(Some(_))) {
+                if socket.send(&hello, None).await.is_ok()
+                    && matches!(socket.recv().await, Ok(Some(_)))
+                {
                     break socket;
                 }
             }
@@ -93,11 +106,19 @@ impl Keeper {
     }
 
     /// Sends one message and waits for the answer.
-    pub(super) async fn request(&self, message: Message, fd: Option<Arc<OwnedFd>>) -> Result<Message, SupervisorError> {
+    pub(super) async fn request(
+        &self,
+        message: Message,
+        fd: Option<Arc<OwnedFd>>,
+    ) -> Result<Message, SupervisorError> {
         for _ in 0..2 {
             let sender = self.sender().await?;
             let (reply, answer) = oneshot::channel();
-            let request = Request { message, fd: fd.clone(), reply: Some(reply) };
+            let request = Request {
+                message,
+                fd: fd.clone(),
+                reply: Some(reply),
+            };
             if sender.send(request).await.is_ok()
                 && let Ok(Ok(message)) = tokio::time::timeout(PATIENCE, answer).await
             {
@@ -111,29 +132,53 @@ impl Keeper {
     /// Sends a message that has no answer.
     pub(super) async fn send(&self, message: Message, fd: Option<Arc<OwnedFd>>) {
         if let Ok(sender) = self.sender().await {
-            let _ = sender.send(Request { message, fd, reply: None }).await;
+            let _ = sender
+                .send(Request {
+                    message,
+                    fd,
+                    reply: None,
+                })
+                .await;
         }
     }
 
     /// Ends the keeper if it holds nothing. One that is not there is not started for it.
     pub(super) async fn shutdown(&self) {
-        let connected = self.requests.lock().await.as_ref().is_some_and(|s| !s.is_closed());
+        let connected = self
+            .requests
+            .lock()
+            .await
+            .as_ref()
+            .is_some_and(|s| !s.is_closed());
         if connected {
-            let _ = self.request_once(Message::new(kind::SHUTDOWN, [0; 32])).await;
+            let _ = self
+                .request_once(Message::new(kind::SHUTDOWN, [0; 32]))
+                .await;
         }
     }
 
     async fn request_once(&self, message: Message) -> Option<Message> {
         let sender = self.requests.lock().await.clone()?;
         let (reply, answer) = oneshot::channel();
-        sender.send(Request { message, fd: None, reply: Some(reply) }).await.ok()?;
+        sender
+            .send(Request {
+                message,
+                fd: None,
+                reply: Some(reply),
+            })
+            .await
+            .ok()?;
         tokio::time::timeout(PATIENCE, answer).await.ok()?.ok()
     }
 }
 
 /// Owns the socket: answers come in the order of the requests; what the keeper says by itself is
 /// passed on. Ends with the keeper, and then sees to it that another one takes the pipes.
-async fn talk(socket: SeqPacket, mut requests: mpsc::Receiver<Request>, supervisor: Weak<Supervisor>) {
+async fn talk(
+    socket: SeqPacket,
+    mut requests: mpsc::Receiver<Request>,
+    supervisor: Weak<Supervisor>,
+) {
     let mut open = std::collections::VecDeque::new();
     let mut ending = false;
     loop {
@@ -171,16 +216,24 @@ async fn talk(socket: SeqPacket, mut requests: mpsc::Receiver<Request>, supervis
     }
     tracing::warn!("the keeper is gone; starting another");
     if let Some(supervisor) = supervisor.upgrade() {
-        tokio::spawn(async move {
-            if let Err(error) = supervisor.keeper.ensure().await {
-                tracing::error!(%error, "no keeper; containers run on, but a monitor that dies now is not replaced");
-            }
-        });
+        tokio::spawn(reconnect(supervisor));
     }
 }
 
+fn reconnect(supervisor: Arc<Supervisor>) -> Boxed {
+    Box::pin(async move {
+        if let Err(error) = supervisor.keeper.ensure().await {
+            tracing::error!(%error, "no keeper; containers run on, but a monitor that dies now is not replaced");
+        }
+    })
+}
+
 /// A monitor that died too often gets another after a pause.
-async fn again(supervisor: Arc<Supervisor>, raw: [u8; 32]) {
+fn again(supervisor: Arc<Supervisor>, raw: [u8; 32]) -> Boxed {
+    Box::pin(start_again(supervisor, raw))
+}
+
+async fn start_again(supervisor: Arc<Supervisor>, raw: [u8; 32]) {
     let id = String::from_utf8_lossy(&taffrail_monitor::proto::hex(&raw)).into_owned();
     tracing::warn!(container = %id, "its monitor died five times in ten seconds; starting it again");
     tokio::time::sleep(Duration::from_millis(200)).await;

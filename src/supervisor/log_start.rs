@@ -13,9 +13,24 @@ use super::{LogPlan, SupervisorError, at};
 
 /// The slot that a fresh state file begins with.
 pub(super) fn first_slot(plan: &LogPlan) -> Result<Slot, SupervisorError> {
-    let base = Slot { file_no: 1, oldest_file_no: 1, epoch: 1, next_seq: 1, ..Slot::default() };
-    let LogPlan::JsonFile { path, index_dir, .. } = plan else { return Ok(base) };
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(index_dir).map_err(at("cannot make", index_dir))?;
+    let base = Slot {
+        file_no: 1,
+        oldest_file_no: 1,
+        epoch: 1,
+        next_seq: 1,
+        ..Slot::default()
+    };
+    let LogPlan::JsonFile {
+        path, index_dir, ..
+    } = plan
+    else {
+        return Ok(base);
+    };
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(index_dir)
+        .map_err(at("cannot make", index_dir))?;
     let file = match File::open(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(base),
         file => file.map_err(at("cannot open log", path))?,
@@ -41,9 +56,12 @@ pub(super) fn first_slot(plan: &LogPlan) -> Result<Slot, SupervisorError> {
     slot.file_no = header.file_no;
     slot.oldest_file_no = header.file_no.saturating_sub(rotated).max(1);
     slot.index_offset = side_len;
-    let (from, seq, epoch) = last.map_or((0, header.first_seq, header.epoch), |e| (e.offset, e.seq, e.epoch));
+    let (from, seq, epoch) = last.map_or((0, header.first_seq, header.epoch), |e| {
+        (e.offset, e.seq, e.epoch)
+    });
     slot.epoch = epoch;
-    slot.next_seq = seq + newlines(&file, from.min(end), end).map_err(at("cannot read log", path))?;
+    slot.next_seq =
+        seq + newlines(&file, from.min(end), end).map_err(at("cannot read log", path))?;
     slot.block_seq = slot.next_seq;
     Ok(slot)
 }
@@ -90,7 +108,9 @@ fn last_time(file: &File, end: u64) -> u64 {
         return 0;
     }
     let text = String::from_utf8_lossy(&buf);
-    let time = text.rsplit_once("\"time\":\"").and_then(|(_, t)| t.split('"').next());
+    let time = text
+        .rsplit_once("\"time\":\"")
+        .and_then(|(_, t)| t.split('"').next());
     time.and_then(|t| t.parse::<jiff::Timestamp>().ok())
         .and_then(|t| u64::try_from(t.as_nanosecond()).ok())
         .unwrap_or(0)
@@ -100,13 +120,22 @@ fn last_time(file: &File, end: u64) -> u64 {
 fn side_of(dir: &Path, inode: u64) -> Option<(Header, Option<Entry>, u64)> {
     let mut found: Option<(Header, Option<Entry>, u64)> = None;
     for entry in fs::read_dir(dir).ok()?.flatten() {
-        let Ok(bytes) = fs::read(entry.path()) else { continue };
+        let Ok(bytes) = fs::read(entry.path()) else {
+            continue;
+        };
         let (blocks, _) = bytes.as_chunks::<ENTRY>();
-        let Some((header, entries)) = blocks.split_first() else { continue };
-        let Some(header) = Header::decode(header).filter(|h| h.inode == inode) else { continue };
+        let Some((header, entries)) = blocks.split_first() else {
+            continue;
+        };
+        let Some(header) = Header::decode(header).filter(|h| h.inode == inode) else {
+            continue;
+        };
         let good = entries.iter().map_while(Entry::decode);
         let (count, last) = good.fold((0, None), |(n, _), e| (n + 1, Some(e)));
-        if found.as_ref().is_none_or(|(h, ..)| h.file_no < header.file_no) {
+        if found
+            .as_ref()
+            .is_none_or(|(h, ..)| h.file_no < header.file_no)
+        {
             found = Some((header, last, (1 + count) * ENTRY as u64));
         }
     }
@@ -115,10 +144,15 @@ fn side_of(dir: &Path, inode: u64) -> Option<(Header, Option<Entry>, u64)> {
 
 /// The highest epoch that any side file names.
 fn newest_epoch(dir: &Path) -> u64 {
-    let Ok(entries) = fs::read_dir(dir) else { return 0 };
+    let Ok(entries) = fs::read_dir(dir) else {
+        return 0;
+    };
     let headers = entries.flatten().filter_map(|e| {
         let mut head = [0; ENTRY];
-        File::open(e.path()).ok()?.read_exact_at(&mut head, 0).ok()?;
+        File::open(e.path())
+            .ok()?
+            .read_exact_at(&mut head, 0)
+            .ok()?;
         Header::decode(&head)
     });
     headers.map(|h| h.epoch).max().unwrap_or(0)

@@ -105,8 +105,15 @@ pub(crate) enum CreateError {
     System(#[from] SupervisorError),
 }
 
-pub(crate) fn at<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> SupervisorError + 'a {
-    move |source| SupervisorError::Io { what, path: path.to_owned(), source }
+pub(crate) fn at<'a>(
+    what: &'static str,
+    path: &'a Path,
+) -> impl FnOnce(io::Error) -> SupervisorError + 'a {
+    move |source| SupervisorError::Io {
+        what,
+        path: path.to_owned(),
+        source,
+    }
 }
 
 /// One a daemon.
@@ -152,7 +159,10 @@ impl Supervisor {
     /// # Errors
     /// See [`CreateError`]. The folder is left for the caller to read the runtime's log; call
     /// [`Supervisor::discard`] then.
-    pub(crate) async fn create(self: &Arc<Self>, plan: CapturePlan) -> Result<Arc<Capture>, CreateError> {
+    pub(crate) async fn create(
+        self: &Arc<Self>,
+        plan: CapturePlan,
+    ) -> Result<Arc<Capture>, CreateError> {
         let id = plan.id.clone();
         unhex(id.as_bytes()).ok_or_else(|| SupervisorError::BadId(id.clone()))?;
         let dir = self.container_dir(&id);
@@ -164,7 +174,8 @@ impl Supervisor {
                 .map_err(|e| CreateError::Monitor(io::Error::other(e)))?
         }?;
         let page = Page::map(&dir)?;
-        let capture = Capture::new(self, id.clone(), dir, page, prepared).map_err(CreateError::System)?;
+        let capture =
+            Capture::new(self, id.clone(), dir, page, prepared).map_err(CreateError::System)?;
         self.remember(&capture);
         self.spawn_monitor(&id).await?;
         capture.connect();
@@ -193,7 +204,10 @@ impl Supervisor {
     ///
     /// # Errors
     /// A state file that is damaged or of another version, a keeper that does not answer.
-    pub(crate) async fn adopt(self: &Arc<Self>, id: &str) -> Result<Option<Arc<Capture>>, SupervisorError> {
+    pub(crate) async fn adopt(
+        self: &Arc<Self>,
+        id: &str,
+    ) -> Result<Option<Arc<Capture>>, SupervisorError> {
         let dir = self.container_dir(id);
         if !dir.join("state").exists() {
             return Ok(None);
@@ -224,7 +238,10 @@ impl Supervisor {
     /// an earlier daemon left.
     pub(crate) async fn discard(&self, id: &str) {
         if let Some(raw) = unhex(id.as_bytes()) {
-            let _ = self.keeper.request(Message::new(kind::FORGET, raw), None).await;
+            let _ = self
+                .keeper
+                .request(Message::new(kind::FORGET, raw), None)
+                .await;
         }
         if let Ok(mut captures) = self.captures.lock() {
             captures.remove(id);
@@ -245,19 +262,33 @@ impl Supervisor {
     }
 
     fn live(&self) -> Vec<Arc<Capture>> {
-        self.captures.lock().map(|c| c.values().filter_map(Weak::upgrade).collect()).unwrap_or_default()
+        self.captures
+            .lock()
+            .map(|c| c.values().filter_map(Weak::upgrade).collect())
+            .unwrap_or_default()
     }
 
     /// Asks the keeper for a monitor, and gives it the terminal back if this daemon holds it.
     async fn spawn_monitor(&self, id: &str) -> Result<(), SupervisorError> {
         let raw = unhex(id.as_bytes()).ok_or_else(|| SupervisorError::BadId(id.to_owned()))?;
-        let reply = self.keeper.request(Message::new(kind::SPAWN, raw), None).await?;
+        let reply = self
+            .keeper
+            .request(Message::new(kind::SPAWN, raw), None)
+            .await?;
         if reply.kind != kind::OK {
-            return Err(SupervisorError::Spawn(io::Error::from_raw_os_error(reply.a)));
+            return Err(SupervisorError::Spawn(io::Error::from_raw_os_error(
+                reply.a,
+            )));
         }
-        let capture = self.captures.lock().ok().and_then(|c| c.get(id).and_then(Weak::upgrade));
+        let capture = self
+            .captures
+            .lock()
+            .ok()
+            .and_then(|c| c.get(id).and_then(Weak::upgrade));
         if let Some(master) = capture.and_then(|c| c.master()) {
-            self.keeper.send(Message::new(kind::MASTER, raw), Some(master)).await;
+            self.keeper
+                .send(Message::new(kind::MASTER, raw), Some(master))
+                .await;
         }
         Ok(())
     }
@@ -268,7 +299,9 @@ impl Supervisor {
 fn install_monitor(options: &SupervisorOptions) -> Result<PathBuf, SupervisorError> {
     use sha2::{Digest, Sha256};
     let source = &options.monitor_binary;
-    let bytes = std::fs::read(source).map_err(|_| SupervisorError::NoMonitor { path: source.clone() })?;
+    let bytes = std::fs::read(source).map_err(|_| SupervisorError::NoMonitor {
+        path: source.clone(),
+    })?;
     let hash = Sha256::digest(&bytes);
     let name: String = hash.iter().take(16).map(|b| format!("{b:02x}")).collect();
     let bin = options.data_root.join("bin");
@@ -277,7 +310,8 @@ fn install_monitor(options: &SupervisorOptions) -> Result<PathBuf, SupervisorErr
     if !target.exists() {
         let fresh = bin.join(format!("new.{}", std::process::id()));
         std::fs::write(&fresh, &bytes).map_err(at("cannot write", &fresh))?;
-        std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o755)).map_err(at("cannot set mode of", &fresh))?;
+        std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o755))
+            .map_err(at("cannot set mode of", &fresh))?;
         std::fs::rename(&fresh, &target).map_err(at("cannot name", &target))?;
     }
     Ok(target)
@@ -285,17 +319,36 @@ fn install_monitor(options: &SupervisorOptions) -> Result<PathBuf, SupervisorErr
 
 /// Makes what a monitor finds in its folder: pipes, state file, settings, itself.
 fn prepare(dir: &Path, plan: &CapturePlan, monitor: &Path) -> Result<(), SupervisorError> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(at("cannot make", dir))?;
-    for old in ["stdout", "stderr", "stdin", "state", "monitor.conf", "monitor", "exit", "pid", "ctl.sock"] {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(at("cannot make", dir))?;
+    for old in [
+        "stdout",
+        "stderr",
+        "stdin",
+        "state",
+        "monitor.conf",
+        "monitor",
+        "exit",
+        "pid",
+        "ctl.sock",
+    ] {
         let path = dir.join(old);
         match std::fs::remove_file(&path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(at("cannot remove", &path)(e)),
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                return Err(at("cannot remove", &path)(e));
+            }
             _ => {}
         }
     }
     let attach = dir.join("attach");
     let _ = std::fs::remove_dir_all(&attach);
-    std::fs::DirBuilder::new().mode(0o700).create(&attach).map_err(at("cannot make", &attach))?;
+    std::fs::DirBuilder::new()
+        .mode(0o700)
+        .create(&attach)
+        .map_err(at("cannot make", &attach))?;
     // 0622: the application may run as any user and open /dev/stdout, which is this inode; the
     // folder is 0700, so nobody else gets here.
     let mut pipes = vec![("stdout", 0o622)];
@@ -309,7 +362,8 @@ fn prepare(dir: &Path, plan: &CapturePlan, monitor: &Path) -> Result<(), Supervi
         let path = dir.join(name);
         let made = nix::unistd::mkfifo(&path, nix::sys::stat::Mode::from_bits_truncate(mode));
         made.map_err(|e| at("cannot make pipe", &path)(e.into()))?;
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).map_err(at("cannot set mode of", &path))?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))
+            .map_err(at("cannot set mode of", &path))?;
     }
     let link = dir.join("monitor");
     std::os::unix::fs::symlink(monitor, &link).map_err(at("cannot link", &link))?;
@@ -329,8 +383,20 @@ fn settings(plan: &CapturePlan) -> Vec<u8> {
         out.push(0);
     };
     match &plan.log {
-        LogPlan::JsonFile { path, index_dir, max_size, max_file, attrs } => {
-            put("log_dir", path.parent().unwrap_or(Path::new("/")).as_os_str().as_bytes());
+        LogPlan::JsonFile {
+            path,
+            index_dir,
+            max_size,
+            max_file,
+            attrs,
+        } => {
+            put(
+                "log_dir",
+                path.parent()
+                    .unwrap_or(Path::new("/"))
+                    .as_os_str()
+                    .as_bytes(),
+            );
             put("log_name", path.file_name().unwrap_or_default().as_bytes());
             put("index_dir", index_dir.as_os_str().as_bytes());
             put("max_size", max_size.unwrap_or(0).to_string().as_bytes());
@@ -353,5 +419,8 @@ fn settings(plan: &CapturePlan) -> Vec<u8> {
 
 /// Opens a FIFO without waiting for its other end.
 pub(crate) fn open_fifo(path: &Path) -> io::Result<std::fs::File> {
-    std::fs::OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path)
+    std::fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(nix::libc::O_NONBLOCK)
+        .open(path)
 }

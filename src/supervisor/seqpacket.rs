@@ -6,8 +6,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, connect, recvmsg,
-    sendmsg, socket,
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr,
+    connect, recvmsg, sendmsg, socket,
 };
 use taffrail_monitor::proto::{Message, SIZE};
 use tokio::io::unix::AsyncFd;
@@ -29,10 +29,15 @@ impl SeqPacket {
         )?;
         let address = UnixAddr::new(format!("/proc/self/fd/{}/{name}", dir.as_raw_fd()).as_str())?;
         connect(fd.as_raw_fd(), &address)?;
-        Ok(Self(AsyncFd::new(fd)?))
+        // SAFETY: the descriptor is owned by what is registered, and closed with it only.
+        Ok(Self(unsafe { AsyncFd::register(fd) }?))
     }
 
-    pub(super) async fn send(&self, message: &Message, fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    pub(super) async fn send(
+        &self,
+        message: &Message,
+        fd: Option<BorrowedFd<'_>>,
+    ) -> io::Result<()> {
         let bytes = message.encode();
         let raw: Vec<RawFd> = fd.iter().map(AsRawFd::as_raw_fd).collect();
         loop {
@@ -42,7 +47,13 @@ impl SeqPacket {
                 let rights = [ControlMessage::ScmRights(&raw)];
                 let control: &[ControlMessage<'_>] = if raw.is_empty() { &[] } else { &rights };
                 let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-                Ok(sendmsg::<()>(socket.as_raw_fd(), &iov, control, flags, None)?)
+                Ok(sendmsg::<()>(
+                    socket.as_raw_fd(),
+                    &iov,
+                    control,
+                    flags,
+                    None,
+                )?)
             });
             if let Ok(done) = sent {
                 return done.map(drop);
@@ -83,6 +94,9 @@ fn receive(socket: RawFd) -> io::Result<Option<(Message, Option<OwnedFd>)>> {
     let message = Message::decode(&buf[..n]);
     match message {
         Some(m) => Ok(Some((m, given))),
-        None => Err(io::Error::new(io::ErrorKind::InvalidData, "a packet that is no control message")),
+        None => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "a packet that is no control message",
+        )),
     }
 }

@@ -1,7 +1,7 @@
 //! Bytes to an application's stdin: a FIFO, or the terminal's master.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -22,7 +22,9 @@ enum Kind {
 
 impl StdinWriter {
     pub(super) fn pipe(path: &Path) -> io::Result<Self> {
-        pipe::OpenOptions::new().open_sender(path).map(|s| Self(Kind::Pipe(s)))
+        pipe::OpenOptions::new()
+            .open_sender(path)
+            .map(|s| Self(Kind::Pipe(s)))
     }
 
     pub(super) fn terminal(master: &OwnedFd) -> io::Result<Self> {
@@ -30,22 +32,24 @@ impl StdinWriter {
         let flags = nix::fcntl::fcntl(&own, nix::fcntl::FcntlArg::F_GETFL)?;
         let flags = nix::fcntl::OFlag::from_bits_truncate(flags) | nix::fcntl::OFlag::O_NONBLOCK;
         nix::fcntl::fcntl(&own, nix::fcntl::FcntlArg::F_SETFL(flags))?;
-        AsyncFd::with_interest(own, tokio::io::Interest::WRITABLE).map(|fd| Self(Kind::Terminal(fd)))
+        // SAFETY: the descriptor is owned by what is registered, and closed with it only.
+        let fd = unsafe { AsyncFd::register_with_interest(own, tokio::io::Interest::WRITABLE) }?;
+        Ok(Self(Kind::Terminal(fd)))
     }
 }
 
 impl AsyncWrite for StdinWriter {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         match &mut self.get_mut().0 {
             Kind::Pipe(pipe) => Pin::new(pipe).poll_write(cx, buf),
             Kind::Terminal(fd) => loop {
                 let mut guard = ready!(fd.poll_write_ready(cx))?;
-                let wrote = guard.try_io(|fd| {
-                    nix::unistd::write(fd.get_ref(), buf).map_err(|e| {
-                        let _ = fd.as_raw_fd();
-                        e.into()
-                    })
-                });
+                let wrote = guard
+                    .try_io(|fd| nix::unistd::write(fd.get_ref(), buf).map_err(io::Error::from));
                 if let Ok(done) = wrote {
                     return Poll::Ready(done);
                 }
