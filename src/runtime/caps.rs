@@ -226,10 +226,16 @@ mod tests {
         );
         assert_eq!(e.kind().status(), 400);
         let e = resolve(None, Some(&list(&["x"])), false, EVERY).unwrap_err();
-        assert_eq!(e.to_string(), "invalid CapDrop: unknown capability: \"CAP_X\"");
+        assert_eq!(
+            e.to_string(),
+            "invalid CapDrop: unknown capability: \"CAP_X\""
+        );
         let without = CapSet(EVERY.0 & !(1 << SYS_RESOURCE));
         let e = resolve(Some(&list(&["SYS_RESOURCE"])), None, false, without).unwrap_err();
-        assert!(e.to_string().contains("not supported by your kernel"), "{e}");
+        assert!(
+            e.to_string().contains("not supported by your kernel"),
+            "{e}"
+        );
         let caps = resolve(None, None, true, without).unwrap();
         assert_eq!(mask(&caps), without.0);
     }

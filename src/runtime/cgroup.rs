@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::{Map, Value};
 
 use super::error::RuntimeError;
 use super::mounts;
@@ -89,6 +90,52 @@ impl CgroupLayout {
 
     pub(crate) fn is_v2(&self) -> bool {
         matches!(self, Self::V2 { .. })
+    }
+
+    /// What `info` says the kernel can limit, under the Engine API's names, and Docker's warnings for
+    /// what it cannot.
+    pub(crate) fn support(&self) -> (Map<String, Value>, Vec<String>) {
+        let file = |controller: &str, name: &str| match self {
+            Self::V1 { .. } => self
+                .controller(controller)
+                .is_some_and(|d| d.join(name).exists()),
+            Self::V2 { root } => fs::read_to_string(root.join("cgroup.controllers"))
+                .is_ok_and(|list| list.split_whitespace().any(|c| c == controller)),
+        };
+        let swap = file("memory", "memory.limit_in_bytes") && self.has_swap_limit();
+        let facts = [
+            (
+                "MemoryLimit",
+                file("memory", "memory.limit_in_bytes"),
+                "memory limit",
+            ),
+            ("SwapLimit", swap, "swap limit"),
+            (
+                "CpuCfsPeriod",
+                file("cpu", "cpu.cfs_period_us"),
+                "cpu cfs period",
+            ),
+            (
+                "CpuCfsQuota",
+                file("cpu", "cpu.cfs_quota_us"),
+                "cpu cfs quota",
+            ),
+            ("CPUShares", file("cpu", "cpu.shares"), "cpu shares"),
+            ("CPUSet", file("cpuset", "cpuset.cpus"), "cpuset"),
+            // The root group has no file of its own for it.
+            ("PidsLimit", file("pids", "cgroup.procs"), "pids limit"),
+        ];
+        let mut out = Map::new();
+        let mut warnings = Vec::new();
+        for (key, there, what) in facts {
+            out.insert(key.to_owned(), Value::Bool(there));
+            if !there {
+                warnings.push(format!("WARNING: No {what} support"));
+            }
+        }
+        let oom = matches!(self, Self::V1 { .. }) && file("memory", "memory.oom_control");
+        out.insert("OomKillDisable".to_owned(), Value::Bool(oom));
+        (out, warnings)
     }
 
     /// Where the group `path` is in every hierarchy, whether it exists or not.
@@ -217,7 +264,11 @@ fn freeze(layout: &CgroupLayout, path: &str, frozen: bool) {
         && let Some(root) = layout.controller("freezer")
     {
         let state = if frozen { "FROZEN" } else { "THAWED" };
-        let _ = fs::write(root.join(path.trim_start_matches('/')).join("freezer.state"), state);
+        let _ = fs::write(
+            root.join(path.trim_start_matches('/'))
+                .join("freezer.state"),
+            state,
+        );
     }
 }
 
@@ -265,7 +316,9 @@ pub(crate) fn oom_kills(layout: &CgroupLayout, path: &str) -> Option<u64> {
         CgroupLayout::V1 { .. } => "memory.oom_control",
         CgroupLayout::V2 { .. } => "memory.events",
     };
-    let dir = layout.controller("memory")?.join(path.trim_start_matches('/'));
+    let dir = layout
+        .controller("memory")?
+        .join(path.trim_start_matches('/'));
     let text = fs::read_to_string(dir.join(file)).ok()?;
     text.lines()
         .find_map(|l| l.strip_prefix("oom_kill "))
@@ -289,9 +342,13 @@ mod tests {
             Some(Path::new("/sys/fs/cgroup/cpu,cpuacct"))
         );
         assert_eq!(layout.dirs("/p/c").len(), 4);
-        assert_eq!(layout.dirs("/p/c")[3], Path::new("/sys/fs/cgroup/unified/p/c"));
+        assert_eq!(
+            layout.dirs("/p/c")[3],
+            Path::new("/sys/fs/cgroup/unified/p/c")
+        );
 
-        let v2 = parse_layout("30 24 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n");
+        let v2 =
+            parse_layout("30 24 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n");
         assert_eq!(v2.version(), "2");
         assert_eq!(v2.dirs("/p/c"), [PathBuf::from("/sys/fs/cgroup/p/c")]);
     }

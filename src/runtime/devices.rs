@@ -18,15 +18,7 @@ pub(super) struct Devices {
 }
 
 /// Below `/dev`, what a privileged container gets from its own mounts.
-const NOT_SHARED: [&str; 7] = [
-    "pts",
-    "shm",
-    "fd",
-    "mqueue",
-    ".lxc",
-    ".lxd-mounts",
-    ".udev",
-];
+const NOT_SHARED: [&str; 7] = ["pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts", ".udev"];
 
 /// The devices of a container. The nodes every container has (null, zero, full, random, urandom,
 /// tty, ptmx, console) are made by the runtime; here are their permissions and what is added.
@@ -44,12 +36,17 @@ pub(super) fn resolve(host: &HostConfig) -> Result<Devices, RuntimeError> {
     }
     out.rules.push(json!({"allow": false, "access": "rwm"}));
     for (minor, access) in [(5, "rwm"), (3, "rwm"), (9, "rwm"), (8, "rwm")] {
-        out.rules.push(json!({"allow": true, "type": "c", "major": 1, "minor": minor, "access": access}));
+        out.rules.push(
+            json!({"allow": true, "type": "c", "major": 1, "minor": minor, "access": access}),
+        );
     }
     for (major, minor) in [(5, 0), (5, 1)] {
-        out.rules.push(json!({"allow": true, "type": "c", "major": major, "minor": minor, "access": "rwm"}));
+        out.rules.push(
+            json!({"allow": true, "type": "c", "major": major, "minor": minor, "access": "rwm"}),
+        );
     }
-    out.rules.push(json!({"allow": false, "type": "c", "major": 10, "minor": 229, "access": "rwm"}));
+    out.rules
+        .push(json!({"allow": false, "type": "c", "major": 10, "minor": 229, "access": "rwm"}));
     for mapping in host.devices.iter().flatten() {
         add(mapping, &mut out)?;
     }
@@ -184,9 +181,14 @@ mod tests {
             parse_rule("c 81:* rw").unwrap(),
             json!({"allow": true, "type": "c", "major": 81, "minor": -1, "access": "rw"})
         );
-        for bad in ["", "c", "x 1:2 r", "c 1 r", "c 1:2", "c 1:2 q", "c 1:2 rr", "c -1:2 r"] {
+        for bad in [
+            "", "c", "x 1:2 r", "c 1 r", "c 1:2", "c 1:2 q", "c 1:2 rr", "c -1:2 r",
+        ] {
             let e = parse_rule(bad).unwrap_err();
-            assert_eq!(e.to_string(), format!("invalid device cgroup rule format: '{bad}'"));
+            assert_eq!(
+                e.to_string(),
+                format!("invalid device cgroup rule format: '{bad}'")
+            );
         }
     }
 

@@ -65,7 +65,9 @@ pub(crate) enum RuntimeError {
     DeviceMode(String),
     #[error("error gathering device information while adding custom device \"{path}\": {source}")]
     Device { path: String, source: io::Error },
-    #[error("error gathering device information while adding custom device \"{0}\": not a device node")]
+    #[error(
+        "error gathering device information while adding custom device \"{0}\": not a device node"
+    )]
     NotADevice(String),
     #[error("can't create 'AutoRemove' container with restart policy")]
     AutoRemoveRestart,
@@ -85,6 +87,10 @@ pub(crate) enum RuntimeError {
     },
     #[error("{} is not a regular file or is larger than {limit} bytes", path.display())]
     BadFile { path: PathBuf, limit: u64 },
+    #[error("{} is not valid UTF-8 and cannot be named in a specification", .0.display())]
+    PathNotUtf8(PathBuf),
+    #[error("conflicting options: hostname and the UTS mode")]
+    HostnameWithHostUts,
     #[error("runtime {} not found", .0.display())]
     NoRuntime(PathBuf),
     #[error("run {} {verb}: {source}", path.display())]
@@ -182,6 +188,7 @@ impl RuntimeError {
             | Self::NoInit
             | Self::File { .. }
             | Self::BadFile { .. }
+            | Self::PathNotUtf8(_)
             | Self::NoRuntime(_)
             | Self::Exec { .. }
             | Self::State { .. } => ErrorKind::System,

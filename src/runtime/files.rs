@@ -104,10 +104,7 @@ fn hosts_text(
         let line = if config.domainname.is_empty() {
             format!("127.0.0.1\t{hostname}\n")
         } else {
-            format!(
-                "127.0.0.1\t{hostname}.{} {hostname}\n",
-                config.domainname
-            )
+            format!("127.0.0.1\t{hostname}.{} {hostname}\n", config.domainname)
         };
         text.push_str(&line);
     }
@@ -156,7 +153,11 @@ fn resolv_text(base: &str, host: &HostConfig, network: Network) -> String {
         }
     };
     let search: Vec<String> = match host.dns_search.as_slice() {
-        [] => values(base, "search").last().into_iter().map(str::to_owned).collect(),
+        [] => values(base, "search")
+            .last()
+            .into_iter()
+            .map(str::to_owned)
+            .collect(),
         // A single dot: no search list at all.
         [dot] if dot == "." => Vec::new(),
         list => list.to_vec(),
@@ -194,10 +195,12 @@ mod tests {
             ..Default::default()
         };
         let config = ContainerConfig::default();
-        let text =
-            hosts_text(LOCALHOST.into(), &config, &host, Network::Default, "web").unwrap();
+        let text = hosts_text(LOCALHOST.into(), &config, &host, Network::Default, "web").unwrap();
         assert!(text.starts_with("127.0.0.1\tlocalhost\n"), "{text}");
-        assert!(text.ends_with("10.0.0.7\tdb\n::1\tsix\n127.0.0.1\tweb\n"), "{text}");
+        assert!(
+            text.ends_with("10.0.0.7\tdb\n::1\tsix\n127.0.0.1\tweb\n"),
+            "{text}"
+        );
         let text = hosts_text("1.2.3.4 x".into(), &config, &host, Network::Host, "web").unwrap();
         assert_eq!(text, "1.2.3.4 x\n10.0.0.7\tdb\n::1\tsix\n");
     }
@@ -213,7 +216,10 @@ mod tests {
         let e = extra_host("a:1.2.3", Network::None).unwrap_err();
         assert_eq!(e.to_string(), "invalid IP address in add-host: \"1.2.3\"");
         assert!(extra_host("a:host-gateway", Network::Default).is_err());
-        assert_eq!(extra_host("a:host-gateway", Network::Host).unwrap().1, "127.0.0.1");
+        assert_eq!(
+            extra_host("a:host-gateway", Network::Host).unwrap().1,
+            "127.0.0.1"
+        );
     }
 
     #[test]

@@ -29,7 +29,11 @@ const ULIMITS: [(&str, &str, Option<Resource>); 15] = [
     ("fsize", "RLIMIT_FSIZE", Some(Resource::RLIMIT_FSIZE)),
     ("locks", "RLIMIT_LOCKS", Some(Resource::RLIMIT_LOCKS)),
     ("memlock", "RLIMIT_MEMLOCK", Some(Resource::RLIMIT_MEMLOCK)),
-    ("msgqueue", "RLIMIT_MSGQUEUE", Some(Resource::RLIMIT_MSGQUEUE)),
+    (
+        "msgqueue",
+        "RLIMIT_MSGQUEUE",
+        Some(Resource::RLIMIT_MSGQUEUE),
+    ),
     ("nice", "RLIMIT_NICE", Some(Resource::RLIMIT_NICE)),
     ("nofile", "RLIMIT_NOFILE", Some(Resource::RLIMIT_NOFILE)),
     ("nproc", "RLIMIT_NPROC", Some(Resource::RLIMIT_NPROC)),
@@ -154,7 +158,9 @@ pub(super) fn check(
         if host.cpu_quota != 0 {
             return Err(Problem::NanoConflict("Quota").into());
         }
-        let most = i64::try_from(facts.cpus).unwrap_or(i64::MAX).saturating_mul(1_000_000_000);
+        let most = i64::try_from(facts.cpus)
+            .unwrap_or(i64::MAX)
+            .saturating_mul(1_000_000_000);
         if host.nano_cpus < 10_000_000 || host.nano_cpus > most {
             return Err(Problem::NanoRange(facts.cpus).into());
         }
@@ -172,7 +178,12 @@ pub(super) fn check(
         return Err(Problem::Realtime("CpuRealtimeRuntime").into());
     }
     check_cpuset(&host.cpuset_cpus, &facts.online_cpus, "cpus", "CPUs")?;
-    check_cpuset(&host.cpuset_mems, &facts.online_mems, "mems", "memory nodes")?;
+    check_cpuset(
+        &host.cpuset_mems,
+        &facts.online_mems,
+        "mems",
+        "memory nodes",
+    )?;
     if host.blkio_weight > 0 {
         if !(10..=1000).contains(&host.blkio_weight) {
             return Err(Problem::BlkioWeight.into());
@@ -209,7 +220,10 @@ pub(super) fn check(
 /// `Path` and `Weight` or `Rate` of a block device limit.
 fn device_limit(entry: &Value) -> Result<(&str, u64), Problem> {
     let number = entry.get("Rate").or_else(|| entry.get("Weight"));
-    match (entry.get("Path").and_then(Value::as_str), number.and_then(Value::as_u64)) {
+    match (
+        entry.get("Path").and_then(Value::as_str),
+        number.and_then(Value::as_u64),
+    ) {
         (Some(path), Some(n)) if !path.is_empty() => Ok((path, n)),
         _ => Err(Problem::BlkioDevice(entry.to_string())),
     }
@@ -250,7 +264,10 @@ pub(super) fn resources(
     if host.nano_cpus > 0 {
         let quota = i128::from(host.nano_cpus) * i128::from(PERIOD) / 1_000_000_000;
         cpu.insert("period".into(), json!(PERIOD));
-        cpu.insert("quota".into(), json!(i64::try_from(quota).unwrap_or(i64::MAX)));
+        cpu.insert(
+            "quota".into(),
+            json!(i64::try_from(quota).unwrap_or(i64::MAX)),
+        );
     }
     if host.cpu_period > 0 {
         cpu.insert("period".into(), json!(host.cpu_period));
@@ -270,9 +287,21 @@ pub(super) fn resources(
     for (key, field, list) in [
         ("weightDevice", "weight", &host.blkio_weight_device),
         ("throttleReadBpsDevice", "rate", &host.blkio_device_read_bps),
-        ("throttleWriteBpsDevice", "rate", &host.blkio_device_write_bps),
-        ("throttleReadIOPSDevice", "rate", &host.blkio_device_read_iops),
-        ("throttleWriteIOPSDevice", "rate", &host.blkio_device_write_iops),
+        (
+            "throttleWriteBpsDevice",
+            "rate",
+            &host.blkio_device_write_bps,
+        ),
+        (
+            "throttleReadIOPSDevice",
+            "rate",
+            &host.blkio_device_read_iops,
+        ),
+        (
+            "throttleWriteIOPSDevice",
+            "rate",
+            &host.blkio_device_write_iops,
+        ),
     ] {
         let mut entries = Vec::new();
         for entry in list.iter().flatten() {

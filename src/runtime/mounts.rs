@@ -20,7 +20,9 @@ pub(super) enum Source {
     },
     /// A directory of the container's own, by number.
     Anonymous(usize),
-    Tmpfs { options: Vec<String> },
+    Tmpfs {
+        options: Vec<String>,
+    },
 }
 
 /// One mount that the user or the image asks for.
@@ -32,7 +34,9 @@ pub(super) struct UserMount {
     mode: String,
 }
 
-const PROPAGATION: [&str; 6] = ["private", "rprivate", "shared", "rshared", "slave", "rslave"];
+const PROPAGATION: [&str; 6] = [
+    "private", "rprivate", "shared", "rshared", "slave", "rslave",
+];
 
 const NOT_BUILT: &str = "use a bind mount with an absolute path";
 
@@ -368,7 +372,11 @@ pub(super) fn to_oci(mount: &UserMount, files_dir: &Path) -> Result<Value, Runti
             if *create && !path.exists() {
                 std::fs::create_dir_all(path).map_err(RuntimeError::file("create", path))?;
             }
-            bind_mount(path, *recursive, propagation.as_deref().unwrap_or("rprivate"))
+            bind_mount(
+                path,
+                *recursive,
+                propagation.as_deref().unwrap_or("rprivate"),
+            )
         }
         Source::Anonymous(n) => bind_mount(&anonymous_dir(files_dir, *n), true, "rprivate"),
         Source::Tmpfs { options } => json!({
@@ -424,8 +432,10 @@ mod tests {
         assert_eq!(m[0].target, "/d");
         assert!(!m[0].read_only);
         assert_eq!((m[1].target.as_str(), m[1].read_only), ("/x/y", true));
-        assert!(matches!(&m[1].source, Source::Bind { path, propagation: Some(p), .. }
-            if path == "/b" && p == "rslave"));
+        assert!(
+            matches!(&m[1].source, Source::Bind { path, propagation: Some(p), .. }
+            if path == "/b" && p == "rslave")
+        );
         assert_eq!(rootfs_propagation(&m), Some("rslave"));
     }
 
@@ -454,13 +464,20 @@ mod tests {
         let e = binds(&["/a:/x", "/b:/x/"]).unwrap_err();
         assert_eq!(e.to_string(), "Duplicate mount point: /x");
         let e = binds(&["data:/x"]).unwrap_err();
-        assert!(e.to_string().starts_with("named volume 'data' is not built yet"), "{e}");
+        assert!(
+            e.to_string()
+                .starts_with("named volume 'data' is not built yet"),
+            "{e}"
+        );
     }
 
     #[test]
     fn tmpfs_defaults_yield_to_options() {
         let o = tmpfs_options(&["exec", "size=1m", "size=2m", "uid=5"]).unwrap();
-        assert_eq!(o, ["nosuid", "nodev", "rprivate", "exec", "size=2m", "uid=5"]);
+        assert_eq!(
+            o,
+            ["nosuid", "nodev", "rprivate", "exec", "size=2m", "uid=5"]
+        );
         assert!(tmpfs_options(&["bogus"]).is_err());
         assert!(tmpfs_options(&["size="]).is_err());
     }
@@ -492,13 +509,24 @@ mod tests {
             check_sources(&[m]).unwrap_err().to_string(),
             "invalid mount config for type \"bind\": bind source path does not exist: /nosuchdirectory/x"
         );
-        assert!(of("volume", "v", "/t").unwrap_err().to_string().contains("not built yet"));
+        assert!(
+            of("volume", "v", "/t")
+                .unwrap_err()
+                .to_string()
+                .contains("not built yet")
+        );
     }
 
     #[test]
     fn a_bind_replaces_the_images_volume() {
         let config = ContainerConfig {
-            volumes: Some([("/data".to_owned(), json!({})), ("/z".to_owned(), json!({}))].into()),
+            volumes: Some(
+                [
+                    ("/data".to_owned(), json!({})),
+                    ("/z".to_owned(), json!({})),
+                ]
+                .into(),
+            ),
             ..Default::default()
         };
         let host = HostConfig {

@@ -165,7 +165,7 @@ impl OciRuntime {
         });
         Err(RuntimeError::Verb {
             verb,
-            missing: message.contains("container does not exist") || message.contains("not found"),
+            missing: is_missing(&message),
             message,
         })
     }
@@ -174,7 +174,8 @@ impl OciRuntime {
     pub(crate) fn read_error(log: &Path) -> Option<String> {
         let mut file = File::open(log).ok()?;
         let len = file.metadata().ok()?.len();
-        file.seek(SeekFrom::Start(len.saturating_sub(MAX_OUTPUT))).ok()?;
+        file.seek(SeekFrom::Start(len.saturating_sub(MAX_OUTPUT)))
+            .ok()?;
         let mut bytes = Vec::new();
         file.take(MAX_OUTPUT).read_to_end(&mut bytes).ok()?;
         let text = String::from_utf8_lossy(&bytes);
@@ -183,6 +184,13 @@ impl OciRuntime {
             (!text.is_empty() && !text.starts_with('{')).then(|| text.to_owned())
         })
     }
+}
+
+/// Whether a runtime says that it does not know the container: runc's words, or crun's missing state
+/// file.
+fn is_missing(message: &str) -> bool {
+    message.contains("container does not exist")
+        || (message.contains("/status`") && message.contains("No such file or directory"))
 }
 
 fn read_bounded(file: &mut File) -> std::io::Result<String> {
@@ -282,9 +290,15 @@ mod tests {
              {\"level\":\"warning\",\"msg\":\"w\"}\n{\"level\":\"err",
         )
         .unwrap();
-        assert_eq!(OciRuntime::read_error(&log).as_deref(), Some("runc create failed: x"));
+        assert_eq!(
+            OciRuntime::read_error(&log).as_deref(),
+            Some("runc create failed: x")
+        );
         fs::write(&log, "some plain words\n").unwrap();
-        assert_eq!(OciRuntime::read_error(&log).as_deref(), Some("some plain words"));
+        assert_eq!(
+            OciRuntime::read_error(&log).as_deref(),
+            Some("some plain words")
+        );
         fs::write(&log, "{\"level\":\"warning\",\"msg\":\"w\"}\n").unwrap();
         assert_eq!(OciRuntime::read_error(&log), None);
     }
@@ -296,12 +310,32 @@ mod tests {
             args: vec!["--debug".into()],
             root: "/r".into(),
         };
-        let argv = rt.create_argv("id", Path::new("/b"), Path::new("/p"), Some(Path::new("/s")), Path::new("/l"));
+        let argv = rt.create_argv(
+            "id",
+            Path::new("/b"),
+            Path::new("/p"),
+            Some(Path::new("/s")),
+            Path::new("/l"),
+        );
         assert_eq!(
             argv,
             [
-                "/bin/sh", "--debug", "--root", "/r", "--log", "/l", "--log-format", "json",
-                "create", "--bundle", "/b", "--pid-file", "/p", "--console-socket", "/s", "id"
+                "/bin/sh",
+                "--debug",
+                "--root",
+                "/r",
+                "--log",
+                "/l",
+                "--log-format",
+                "json",
+                "create",
+                "--bundle",
+                "/b",
+                "--pid-file",
+                "/p",
+                "--console-socket",
+                "/s",
+                "id"
             ]
         );
     }

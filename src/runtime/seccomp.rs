@@ -30,6 +30,15 @@ struct Rule {
     errno: Option<u32>,
     #[serde(default)]
     args: Vec<Value>,
+    /// Allowed if the first argument is less than this,
+    #[serde(default)]
+    first_below: Option<u64>,
+    /// or one of these,
+    #[serde(default)]
+    first_in: Vec<u64>,
+    /// or greater than this.
+    #[serde(default)]
+    first_above: Option<u64>,
     /// All of these are held.
     #[serde(default)]
     caps: Vec<String>,
@@ -42,6 +51,34 @@ struct Rule {
     not_arches: Vec<String>,
     #[serde(default)]
     min_kernel: Option<String>,
+}
+
+impl Rule {
+    /// One entry, or one for each value that the first argument may have.
+    fn to_oci(&self) -> Vec<Value> {
+        let mut call = json!({
+            "names": self.names,
+            "action": self.action.as_deref().unwrap_or("SCMP_ACT_ALLOW"),
+        });
+        if let Some(errno) = self.errno {
+            call["errnoRet"] = json!(errno);
+        }
+        if !self.args.is_empty() {
+            call["args"] = json!(self.args);
+        }
+        let below = self.first_below.map(|n| (n, "SCMP_CMP_LT"));
+        let first: Vec<Value> = below
+            .into_iter()
+            .chain(self.first_in.iter().map(|n| (*n, "SCMP_CMP_EQ")))
+            .chain(self.first_above.map(|n| (n, "SCMP_CMP_GT")))
+            .map(|(value, op)| {
+                let mut one = call.clone();
+                one["args"] = json!([{"index": 0, "value": value, "op": op}]);
+                one
+            })
+            .collect();
+        if first.is_empty() { vec![call] } else { first }
+    }
 }
 
 fn table() -> &'static Table {
@@ -69,19 +106,7 @@ pub(super) fn default_profile(caps: &[String]) -> Value {
                 && !r.not_arches.iter().any(is)
                 && r.min_kernel.as_deref().is_none_or(|v| kernel >= version(v))
         })
-        .map(|r| {
-            let mut call = json!({
-                "names": r.names,
-                "action": r.action.as_deref().unwrap_or("SCMP_ACT_ALLOW"),
-            });
-            if let Some(errno) = r.errno {
-                call["errnoRet"] = json!(errno);
-            }
-            if !r.args.is_empty() {
-                call["args"] = json!(r.args);
-            }
-            call
-        })
+        .flat_map(Rule::to_oci)
         .collect();
     let mut out = json!({
         "defaultAction": table.default_action,
@@ -103,7 +128,13 @@ pub(super) fn parse_profile(text: &str) -> Result<Value, serde_json::Error> {
 /// `excludes` decided, `name` as `names`.
 pub(super) fn resolve(profile: &Value, caps: &[String]) -> Value {
     let mut out = Map::new();
-    for key in ["defaultAction", "defaultErrnoRet", "flags", "listenerPath", "listenerMetadata"] {
+    for key in [
+        "defaultAction",
+        "defaultErrnoRet",
+        "flags",
+        "listenerPath",
+        "listenerMetadata",
+    ] {
         if let Some(v) = profile.get(key).filter(|v| !v.is_null()) {
             out.insert(key.to_owned(), v.clone());
         }
@@ -140,7 +171,11 @@ pub(super) fn resolve(profile: &Value, caps: &[String]) -> Value {
         })
         .map(|call| {
             let mut oci = Map::new();
-            if let Some(name) = call.get("name").and_then(Value::as_str).filter(|n| !n.is_empty()) {
+            if let Some(name) = call
+                .get("name")
+                .and_then(Value::as_str)
+                .filter(|n| !n.is_empty())
+            {
                 oci.insert("names".to_owned(), json!([name]));
             }
             for key in ["names", "action", "errnoRet", "args"] {
@@ -167,7 +202,10 @@ fn docker_arch() -> &'static str {
 
 fn words<'a>(condition: &'a Value, key: &str) -> Vec<&'a str> {
     let list = condition.get(key).and_then(Value::as_array);
-    list.into_iter().flatten().filter_map(Value::as_str).collect()
+    list.into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect()
 }
 
 fn new_enough(condition: &Value) -> Option<bool> {
@@ -178,14 +216,18 @@ fn new_enough(condition: &Value) -> Option<bool> {
 /// `includes`: every capability, one of the architectures, the kernel.
 fn meets_all(condition: &Value, caps: &[String]) -> bool {
     let arches = words(condition, "arches");
-    words(condition, "caps").iter().all(|c| caps.iter().any(|h| h == c))
+    words(condition, "caps")
+        .iter()
+        .all(|c| caps.iter().any(|h| h == c))
         && (arches.is_empty() || arches.contains(&docker_arch()))
         && new_enough(condition) != Some(false)
 }
 
 /// `excludes`: any capability, any of the architectures, the kernel.
 fn meets_any(condition: &Value, caps: &[String]) -> bool {
-    words(condition, "caps").iter().any(|c| caps.iter().any(|h| h == c))
+    words(condition, "caps")
+        .iter()
+        .any(|c| caps.iter().any(|h| h == c))
         || words(condition, "arches").contains(&docker_arch())
         || new_enough(condition) == Some(true)
 }
@@ -230,7 +272,15 @@ mod tests {
         let p = default_profile(&[]);
         assert_eq!(p["defaultAction"], "SCMP_ACT_ERRNO");
         assert_eq!(p["defaultErrnoRet"], 1);
-        for refused in ["mount", "setns", "keyctl", "add_key", "io_uring_setup", "bpf", "chroot"] {
+        for refused in [
+            "mount",
+            "setns",
+            "keyctl",
+            "add_key",
+            "io_uring_setup",
+            "bpf",
+            "chroot",
+        ] {
             assert!(rule(&p, refused).is_empty(), "{refused}");
         }
         let clone = rule(&p, "clone");
@@ -238,6 +288,21 @@ mod tests {
         assert_eq!(clone[0]["args"][0]["op"], "SCMP_CMP_MASKED_EQ");
         assert_eq!(clone[0]["args"][0]["value"], 0x7e02_0000);
         assert_eq!(rule(&p, "clone3")[0]["errnoRet"], 38);
+        let family = |n: u64| {
+            rule(&p, "socket").iter().any(|r| {
+                let arg = &r["args"][0];
+                let value = arg["value"].as_u64().unwrap();
+                match arg["op"].as_str().unwrap() {
+                    "SCMP_CMP_LT" => n < value,
+                    "SCMP_CMP_GT" => n > value,
+                    _ => n == value,
+                }
+            })
+        };
+        // All families but AF_ALG and AF_VSOCK.
+        assert!([1, 2, 10, 16, 17, 37, 39, 41, 44].into_iter().all(family));
+        assert!(![38, 40].into_iter().any(family));
+        assert_eq!(rule(&p, "personality").len(), 5);
         let admin = default_profile(&["CAP_SYS_ADMIN".to_owned()]);
         assert!(rule(&admin, "clone")[0].get("args").is_none());
         assert_eq!(rule(&admin, "mount").len(), 1);
@@ -261,7 +326,10 @@ mod tests {
             json!([{"names": ["chmod"], "action": "SCMP_ACT_ERRNO"}])
         );
         if std::env::consts::ARCH == "x86_64" {
-            assert_eq!(r["architectures"], json!(["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"]));
+            assert_eq!(
+                r["architectures"],
+                json!(["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"])
+            );
         }
         assert!(parse_profile("[]").is_err());
     }

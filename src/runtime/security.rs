@@ -172,6 +172,9 @@ mod tests {
             assert_eq!(e.kind().status(), 400);
         }
         let e = of(&["seccomp={nojson"]).unwrap_err();
-        assert!(e.to_string().starts_with("decoding seccomp profile failed"), "{e}");
+        assert!(
+            e.to_string().starts_with("decoding seccomp profile failed"),
+            "{e}"
+        );
     }
 }

@@ -17,8 +17,8 @@ use super::user::{self, ExecUser};
 use super::{caps, devices, limits, seccomp, volumes};
 use crate::api::types::{ContainerConfig, HostConfig, Ulimit};
 
-const DEFAULT_PATH: &str =
-    "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const CGROUP: &str = "/sys/fs/cgroup";
 const INIT_PATH: &str = "/sbin/docker-init";
 
 /// What a specification is made of.
@@ -58,6 +58,14 @@ pub(crate) struct Prepared {
 /// this moment: an unknown user, a missing device, `Invalid` settings of a changed image.
 pub(crate) fn prepare(input: &SpecInput<'_>) -> Result<Prepared, RuntimeError> {
     let SpecInput { config, host, .. } = *input;
+    for path in [input.rootfs, input.files_dir]
+        .into_iter()
+        .chain(input.init_binary)
+    {
+        if path.to_str().is_none() {
+            return Err(RuntimeError::PathNotUtf8(path.to_owned()));
+        }
+    }
     let layout = cgroup_layout();
     let network = Network::of(host)?;
     let security = security::parse(host.security_opt.as_deref().unwrap_or_default())?;
@@ -154,13 +162,19 @@ pub(crate) fn prepare(input: &SpecInput<'_>) -> Result<Prepared, RuntimeError> {
             None => default(),
         };
         linux["maskedPaths"] = json!(paths(&host.masked_paths, security::default_masked_paths));
-        linux["readonlyPaths"] =
-            json!(paths(&host.readonly_paths, security::default_readonly_paths));
-        match &security.seccomp {
-            SeccompChoice::Unconfined => {}
-            SeccompChoice::Default => linux["seccomp"] = seccomp::default_profile(&caps),
-            SeccompChoice::Custom(profile) => linux["seccomp"] = seccomp::resolve(profile, &caps),
+        let mut readonly = paths(&host.readonly_paths, security::default_readonly_paths);
+        // The controllers are mounted read-only there; the directory above them is not by itself.
+        if !layout.is_v2() && user_mounts.iter().all(|m| m.target != CGROUP) {
+            readonly.push(CGROUP.to_owned());
         }
+        linux["readonlyPaths"] = json!(readonly);
+    }
+    match &security.seccomp {
+        SeccompChoice::Custom(profile) => linux["seccomp"] = seccomp::resolve(profile, &caps),
+        SeccompChoice::Default if !host.privileged => {
+            linux["seccomp"] = seccomp::default_profile(&caps);
+        }
+        SeccompChoice::Default | SeccompChoice::Unconfined => {}
     }
 
     let mut spec = json!({
@@ -323,7 +337,11 @@ pub(super) fn namespaces(
     }
     own("invalid user namespace mode", &host.userns_mode, &[])?;
     // Docker's default: the host's on version 1 and for privileged containers.
-    let private = own("invalid cgroup namespace mode", &host.cgroupns_mode, &["private"])?;
+    let private = own(
+        "invalid cgroup namespace mode",
+        &host.cgroupns_mode,
+        &["private"],
+    )?;
     if private && (host.cgroupns_mode == "private" || (v2 && !host.privileged)) {
         out.push("cgroup");
     }
@@ -373,7 +391,7 @@ fn default_mounts(host: &HostConfig, user: &[UserMount]) -> Vec<Value> {
             "options": ["nosuid", "noexec", "nodev", system],
         })),
         Some(json!({
-            "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
+            "destination": CGROUP, "type": "cgroup", "source": "cgroup",
             "options": [system, "nosuid", "noexec", "nodev"],
         })),
         mqueue,
@@ -399,7 +417,10 @@ mod tests {
                 ..Default::default()
             })
         };
-        assert_eq!(of(Some(&["a", "b"]), Some(&["c"])).unwrap(), ["a", "b", "c"]);
+        assert_eq!(
+            of(Some(&["a", "b"]), Some(&["c"])).unwrap(),
+            ["a", "b", "c"]
+        );
         assert_eq!(of(Some(&[""]), Some(&["c"])).unwrap(), ["c"]);
         let e = of(Some(&[""]), None).unwrap_err();
         assert_eq!(e.to_string(), "No command specified");
@@ -427,7 +448,10 @@ mod tests {
         );
         config.env = vec!["PATH=/x".into(), "HOME=/y".into()];
         config.tty = false;
-        assert_eq!(environment(&config, "web", &user), ["PATH=/x", "HOSTNAME=web", "HOME=/y"]);
+        assert_eq!(
+            environment(&config, "web", &user),
+            ["PATH=/x", "HOSTNAME=web", "HOME=/y"]
+        );
     }
 
     #[test]
@@ -440,7 +464,10 @@ mod tests {
                 .collect()
         };
         let mut host = HostConfig::default();
-        assert_eq!(kinds(&host, false), ["mount", "network", "uts", "pid", "ipc"]);
+        assert_eq!(
+            kinds(&host, false),
+            ["mount", "network", "uts", "pid", "ipc"]
+        );
         assert_eq!(kinds(&host, true).last().unwrap(), "cgroup");
         host.network_mode = "host".into();
         host.pid_mode = "host".into();

@@ -17,8 +17,8 @@ use crate::api::types::{ContainerConfig, DeviceMapping, HostConfig, Ulimit};
 
 const BUSYBOX: [&str; 2] = ["/bin/busybox", "/usr/bin/busybox"];
 const APPLETS: [&str; 24] = [
-    "sh", "cat", "echo", "grep", "hostname", "id", "ls", "mkdir", "mknod", "mount", "sleep", "stat",
-    "touch", "true", "tty", "ip", "env", "dd", "wc", "pwd", "ps", "sysctl", "ln", "stty",
+    "sh", "cat", "echo", "grep", "hostname", "id", "ls", "mkdir", "mknod", "mount", "sleep",
+    "stat", "touch", "true", "tty", "ip", "env", "dd", "wc", "pwd", "ps", "sysctl", "ln", "stty",
 ];
 
 /// One container on its own directories, runtime root and control group; all removed at the end.
@@ -64,7 +64,11 @@ impl Case {
         };
         let busybox = BUSYBOX.iter().map(Path::new).find(|p| p.exists());
         let (Some(busybox), "") = (busybox, reason) else {
-            let reason = if reason.is_empty() { "no busybox" } else { reason };
+            let reason = if reason.is_empty() {
+                "no busybox"
+            } else {
+                reason
+            };
             eprintln!("skipped: {reason}");
             return None;
         };
@@ -83,7 +87,11 @@ impl Case {
             "root:x:0:0:root:/root:/bin/sh\nweb:x:1000:1001::/srv/web:/bin/sh\n",
         )
         .unwrap();
-        fs::write(root.join("etc/group"), "root:x:0:\nweb:x:1001:\nlog:x:50:web\n").unwrap();
+        fs::write(
+            root.join("etc/group"),
+            "root:x:0:\nweb:x:1001:\nlog:x:50:web\n",
+        )
+        .unwrap();
         fs::write(root.join("data/file"), "from the image\n").unwrap();
         let mut id = [0u8; 32];
         getrandom::fill(&mut id).unwrap();
@@ -135,7 +143,9 @@ impl Case {
         let bundle = self.path("bundle");
         write_bundle(&bundle, spec).unwrap();
         let (pid, log) = (self.path("pid"), self.path("log"));
-        let argv = self.runtime.create_argv(&self.id, &bundle, &pid, None, &log);
+        let argv = self
+            .runtime
+            .create_argv(&self.id, &bundle, &pid, None, &log);
         let out = File::create(self.path("out")).unwrap();
         let status = Command::new(&argv[0])
             .args(&argv[1..])
@@ -250,33 +260,64 @@ fn a_default_container_is_as_docker_makes_it() {
     out.has(short);
     out.has(&format!("HOSTNAME={short}"));
     out.has(&format!("127.0.0.1\t{short}"));
-    assert!(out.text.contains("can't create /proc/sys/vm/swappiness: Read-only file system"), "{}", out.text);
-    assert!(out.text.contains("touch: /sys/x: Read-only file system"), "{}", out.text);
-    assert!(out.text.contains("can't create directory '/sys/fs/cgroup/x': Read-only file system"), "{}", out.text);
+    assert!(
+        out.text
+            .contains("can't create /proc/sys/vm/swappiness: Read-only file system"),
+        "{}",
+        out.text
+    );
+    assert!(
+        out.text.contains("touch: /sys/x: Read-only file system"),
+        "{}",
+        out.text
+    );
+    assert!(
+        out.text
+            .contains("can't create directory '/sys/fs/cgroup/x': Read-only file system"),
+        "{}",
+        out.text
+    );
     if !case.layout.is_v2() {
         assert!(
-            out.text.contains("can't create directory '/sys/fs/cgroup/memory/x': Read-only file system"),
+            out.text.contains(
+                "can't create directory '/sys/fs/cgroup/memory/x': Read-only file system"
+            ),
             "{}",
             out.text
         );
     }
-    for device in ["null", "zero", "full", "random", "urandom", "tty", "ptmx", "shm", "mqueue", "pts"] {
+    for device in [
+        "null", "zero", "full", "random", "urandom", "tty", "ptmx", "shm", "mqueue", "pts",
+    ] {
         out.has(device);
     }
     assert!(out.text.contains("inet 127.0.0.1/8"), "{}", out.text);
     assert!(out.text.contains("LOOPBACK,UP"), "{}", out.text);
-    assert!(out.text.contains("can't open '/tmp/mem': Operation not permitted"), "{}", out.text);
     assert!(
-        out.text.lines().any(|l| l.contains("/dev tmpfs") && l.contains("size=65536k")),
+        out.text
+            .contains("can't open '/tmp/mem': Operation not permitted"),
         "{}",
         out.text
     );
     assert!(
-        out.text.lines().any(|l| l.contains("/dev/shm tmpfs") && l.contains("size=65536k")),
+        out.text
+            .lines()
+            .any(|l| l.contains("/dev tmpfs") && l.contains("size=65536k")),
         "{}",
         out.text
     );
-    assert!(out.text.contains("mount: permission denied"), "{}", out.text);
+    assert!(
+        out.text
+            .lines()
+            .any(|l| l.contains("/dev/shm tmpfs") && l.contains("size=65536k")),
+        "{}",
+        out.text
+    );
+    assert!(
+        out.text.contains("mount: permission denied"),
+        "{}",
+        out.text
+    );
     assert!(out.warnings.is_empty(), "{:?}", out.warnings);
 }
 
@@ -299,8 +340,7 @@ fn settings_reach_the_process() {
         working_dir: "/srv/./web".into(),
         env: vec!["A=b c".into(), "PATH=/bin".into()],
         entrypoint: strings(&["sh", "-c"]),
-        cmd: strings(&[
-            "grep -E '^(CapEff|CapBnd|NoNewPrivs)' /proc/self/status
+        cmd: strings(&["grep -E '^(CapEff|CapBnd|NoNewPrivs)' /proc/self/status
              hostname; id; pwd; env; cat /bound/f; touch /bound/x; touch /root-x
              touch /scratch/x && echo scratch writable; grep scratch /proc/self/mounts
              ulimit -n; ulimit -Hn; cat /proc/self/oom_score_adj
@@ -311,8 +351,7 @@ fn settings_reach_the_process() {
              cat /sys/fs/cgroup/pids/pids.max /sys/fs/cgroup/pids.max
              cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us /sys/fs/cgroup/cpu.max
              cat /proc/sys/net/ipv4/ip_forward /proc/sys/kernel/domainname
-             ls -l /dev/extra; grep shm /proc/self/mounts; cat /proc/keys",
-        ]),
+             ls -l /dev/extra; grep shm /proc/self/mounts; cat /proc/keys"]),
         domainname: "example.org".into(),
         volumes: Some([("/data".to_owned(), serde_json::json!({}))].into()),
         ..Default::default()
@@ -374,18 +413,51 @@ fn settings_reach_the_process() {
     ] {
         out.has(line);
     }
-    assert!(out.text.contains("touch: /bound/x: Read-only file system"), "{}", out.text);
-    assert!(out.text.contains("touch: /root-x: Read-only file system"), "{}", out.text);
-    assert!(out.text.lines().any(|l| l == "50000" || l == "50000 100000"), "{}", out.text);
+    assert!(
+        out.text.contains("touch: /bound/x: Read-only file system"),
+        "{}",
+        out.text
+    );
+    assert!(
+        out.text.contains("touch: /root-x: Read-only file system"),
+        "{}",
+        out.text
+    );
+    assert!(
+        out.text
+            .lines()
+            .any(|l| l == "50000" || l == "50000 100000"),
+        "{}",
+        out.text
+    );
     let fields = |start: &str| -> Vec<String> {
         let line = out.text.lines().find(|l| l.starts_with(start)).unwrap();
         line.split_whitespace().map(str::to_owned).collect()
     };
     assert_eq!(fields("Max core")[4..6], ["3584", "4096"]);
-    let scratch = out.text.lines().find(|l| l.contains("/scratch tmpfs")).unwrap();
-    assert!(scratch.contains("noexec") && scratch.contains("size=1024k"), "{scratch}");
-    assert!(out.text.lines().any(|l| l.contains("/dev/shm") && l.contains("size=1024k")), "{}", out.text);
-    assert!(out.text.lines().any(|l| l.starts_with('c') && l.contains("1,   3") && l.ends_with("/dev/extra")), "{}", out.text);
+    let scratch = out
+        .text
+        .lines()
+        .find(|l| l.contains("/scratch tmpfs"))
+        .unwrap();
+    assert!(
+        scratch.contains("noexec") && scratch.contains("size=1024k"),
+        "{scratch}"
+    );
+    assert!(
+        out.text
+            .lines()
+            .any(|l| l.contains("/dev/shm") && l.contains("size=1024k")),
+        "{}",
+        out.text
+    );
+    assert!(
+        out.text
+            .lines()
+            .any(|l| l.starts_with('c') && l.contains("1,   3") && l.ends_with("/dev/extra")),
+        "{}",
+        out.text
+    );
     // The volume is the container's own: the image's file is as it was.
     assert!(case.path("files/volumes/0/file").exists());
     assert_eq!(
@@ -443,13 +515,27 @@ fn namespaces_of_the_host_and_unconfined_paths() {
     );
     for ns in ["net", "pid", "ipc", "uts"] {
         let own = fs::read_link(format!("/proc/self/ns/{ns}")).unwrap();
-        assert!(out.text.contains(own.to_str().unwrap()), "{ns}: {}", out.text);
+        assert!(
+            out.text.contains(own.to_str().unwrap()),
+            "{ns}: {}",
+            out.text
+        );
     }
     out.has("CapEff:\t0000000000000000");
     out.has("Seccomp:\t0");
-    assert!(!out.text.contains(&case.id), "a private cgroup namespace hides the path: {}", out.text);
+    assert!(
+        !out.text.contains(&case.id),
+        "a private cgroup namespace hides the path: {}",
+        out.text
+    );
     let name = nix::unistd::gethostname().unwrap();
-    assert_eq!(out.text.lines().filter(|l| *l == name.to_str().unwrap()).count(), 2);
+    assert_eq!(
+        out.text
+            .lines()
+            .filter(|l| *l == name.to_str().unwrap())
+            .count(),
+        2
+    );
 }
 
 #[test]
@@ -469,7 +555,11 @@ fn a_profile_of_ones_own_is_enforced() {
 #[test]
 fn init_runs_first() {
     let Some(case) = Case::new() else { return };
-    fs::write(case.path("init"), "#!/bin/sh\necho init \"$@\"\nshift\nexec \"$@\"\n").unwrap();
+    fs::write(
+        case.path("init"),
+        "#!/bin/sh\necho init \"$@\"\nshift\nexec \"$@\"\n",
+    )
+    .unwrap();
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(case.path("init"), fs::Permissions::from_mode(0o755)).unwrap();
     let host = HostConfig {
@@ -506,7 +596,10 @@ fn failures_to_start_have_dockers_words_and_codes() {
             ),
             "{failure:?}"
         );
-        assert_eq!(case.tokio.block_on(case.runtime.state(&case.id)).unwrap(), None);
+        assert_eq!(
+            case.tokio.block_on(case.runtime.state(&case.id)).unwrap(),
+            None
+        );
     }
 }
 
@@ -516,16 +609,27 @@ fn a_container_is_found_signalled_and_removed() {
     let host = HostConfig::default();
     let prepared = case.prepare(&shell("sleep 1000 & sleep 1000"), &host);
     let pid = case.create(&prepared.spec).unwrap();
-    let state = case.tokio.block_on(case.runtime.state(&case.id)).unwrap().unwrap();
+    let state = case
+        .tokio
+        .block_on(case.runtime.state(&case.id))
+        .unwrap()
+        .unwrap();
     assert_eq!((state.status.as_str(), state.pid), ("created", pid));
     let exit = pidfd(pid);
     case.tokio.block_on(async {
         case.runtime.start(&case.id).await.unwrap();
-        case.runtime.kill(&case.id, libc::SIGKILL, false).await.unwrap();
+        case.runtime
+            .kill(&case.id, libc::SIGKILL, false)
+            .await
+            .unwrap();
     });
     wait_exit(&exit);
     case.tokio.block_on(async {
-        let e = case.runtime.kill(&case.id, libc::SIGTERM, false).await.unwrap_err();
+        let e = case
+            .runtime
+            .kill(&case.id, libc::SIGTERM, false)
+            .await
+            .unwrap_err();
         assert!(e.to_string().contains("OCI runtime kill failed"), "{e}");
         case.runtime.delete(&case.id, false).await.unwrap();
         assert_eq!(case.runtime.state(&case.id).await.unwrap(), None);
@@ -537,7 +641,13 @@ fn a_container_is_found_signalled_and_removed() {
     remove_cgroup(&case.layout, &path).unwrap();
     remove_parent(&case.layout, &case.parent);
     let left = Command::new("find")
-        .args(["/sys/fs/cgroup", "-maxdepth", "3", "-name", &case.parent[1..]])
+        .args([
+            "/sys/fs/cgroup",
+            "-maxdepth",
+            "3",
+            "-name",
+            &case.parent[1..],
+        ])
         .output()
         .unwrap();
     assert_eq!(String::from_utf8_lossy(&left.stdout), "");
@@ -573,28 +683,52 @@ fn an_oom_kill_is_counted() {
         memory_swap: 8 << 20,
         ..Default::default()
     };
-    let prepared = case.prepare(&shell("dd if=/dev/zero of=/dev/null bs=64M count=1; sleep 1000"), &host);
+    let prepared = case.prepare(
+        &shell("dd if=/dev/zero of=/dev/null bs=64M count=1; echo after"),
+        &host,
+    );
     let pid = case.create(&prepared.spec).unwrap();
     let path = case.cgroup(&host);
     assert_eq!(oom_kills(&case.layout, &path), Some(0));
     let exit = pidfd(pid);
-    let out = case.sh_started(&exit, &path);
-    assert!(out >= 1, "no kill counted");
+    case.tokio.block_on(case.runtime.start(&case.id)).unwrap();
+    wait_exit(&exit);
+    assert!(oom_kills(&case.layout, &path).unwrap() >= 1);
 }
 
-impl Case {
-    /// Starts, waits until the kernel has killed something, then ends the container.
-    fn sh_started(&self, exit: &OwnedFd, path: &str) -> u64 {
-        self.tokio.block_on(self.runtime.start(&self.id)).unwrap();
-        let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
-        let mut n = 0;
-        while n == 0 && std::time::Instant::now() < end {
-            // The kernel tells of this by an eventfd (v1) or inotify (v2); a yield serves both here.
-            std::thread::yield_now();
-            n = oom_kills(&self.layout, path).unwrap_or(0);
+/// Version 2 is tried where the host has a tree of it, which the hybrid layout has, too.
+#[test]
+fn a_group_of_version_2_is_killed_and_removed() {
+    let root = match cgroup_layout() {
+        CgroupLayout::V2 { root } => root,
+        CgroupLayout::V1 {
+            unified: Some(root),
+            ..
+        } => root,
+        CgroupLayout::V1 { .. } => {
+            eprintln!("skipped: no control groups of version 2");
+            return;
         }
-        kill_cgroup(&self.layout, path);
-        wait_exit(exit);
-        n
+    };
+    let name = format!("/taffrail-test-v2-{}", std::process::id());
+    let group = root.join(&name[1..]).join("inner");
+    if let Err(e) = fs::create_dir_all(&group) {
+        eprintln!("skipped: {}: {e}", group.display());
+        return;
     }
+    let layout = CgroupLayout::V2 { root };
+    let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
+    fs::write(group.join("cgroup.procs"), child.id().to_string()).unwrap();
+    // A child of this process stays in its group until it is waited for.
+    let waiter = std::thread::spawn(move || child.wait().unwrap());
+    let met = kill_cgroup(&layout, &name);
+    let status = waiter.join().unwrap();
+    remove_cgroup(&layout, &format!("{name}/inner")).unwrap();
+    remove_parent(&layout, &name);
+    assert_eq!(met, 1);
+    assert_eq!(
+        std::os::unix::process::ExitStatusExt::signal(&status),
+        Some(libc::SIGKILL)
+    );
+    assert!(!group.exists() && !group.parent().unwrap().exists());
 }

@@ -118,7 +118,12 @@ fn resolve_in(
         groups.push(find_group(group, name)?);
     }
     let mut seen = Vec::new();
-    groups.retain(|g| !seen.contains(g) && { seen.push(*g); true });
+    groups.retain(|g| {
+        !seen.contains(g) && {
+            seen.push(*g);
+            true
+        }
+    });
     Ok(ExecUser {
         uid,
         gid,

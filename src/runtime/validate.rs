@@ -3,7 +3,7 @@
 use super::cgroup::cgroup_layout;
 use super::error::RuntimeError;
 use super::limits::{self, HostFacts};
-use super::network::Network;
+use super::network::{Network, is_host};
 use super::{caps, devices, files, mounts, security, spec};
 use crate::api::types::{ContainerConfig, HostConfig};
 
@@ -38,6 +38,9 @@ pub(crate) fn validate_create(
         ));
     }
     spec::namespaces(host, network, layout.is_v2())?;
+    if is_host(&host.uts_mode) && !config.hostname.is_empty() {
+        return Err(RuntimeError::HostnameWithHostUts);
+    }
     caps::resolve(
         host.cap_add.as_deref(),
         host.cap_drop.as_deref(),
@@ -161,14 +164,18 @@ mod tests {
     #[test]
     fn refusals() {
         let (kind, text) = refusal(|h| {
-            h.port_bindings.insert("80/tcp".into(), serde_json::json!([]));
+            h.port_bindings
+                .insert("80/tcp".into(), serde_json::json!([]));
         });
         assert_eq!(kind, ErrorKind::Invalid);
         assert_eq!(
             text,
             "publishing ports (80/tcp) is not built yet: use --network host"
         );
-        assert_eq!(refusal(|h| h.publish_all_ports = true).0, ErrorKind::Invalid);
+        assert_eq!(
+            refusal(|h| h.publish_all_ports = true).0,
+            ErrorKind::Invalid
+        );
         assert_eq!(
             refusal(|h| h.network_mode = "web".into()),
             (ErrorKind::NotFound, "network web not found".to_owned())
@@ -183,10 +190,17 @@ mod tests {
                 "can't create 'AutoRemove' container with restart policy".to_owned()
             )
         );
-        assert!(refusal(|h| h.restart_policy.name = "maybe".into()).1.contains("unknown policy"));
+        assert!(
+            refusal(|h| h.restart_policy.name = "maybe".into())
+                .1
+                .contains("unknown policy")
+        );
         assert_eq!(
             refusal(|h| h.memory = 1),
-            (ErrorKind::Invalid, "Minimum memory limit allowed is 6MB".to_owned())
+            (
+                ErrorKind::Invalid,
+                "Minimum memory limit allowed is 6MB".to_owned()
+            )
         );
     }
 
@@ -201,7 +215,10 @@ mod tests {
             ..Default::default()
         };
         let warnings = validate_create(&config(), &host).unwrap();
-        assert_eq!(warnings, ["restart policy on-failure is kept but not acted on yet"]);
+        assert_eq!(
+            warnings,
+            ["restart policy on-failure is kept but not acted on yet"]
+        );
     }
 
     #[test]

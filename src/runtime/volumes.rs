@@ -58,7 +58,9 @@ fn copy_dir(from: &Path, to: &Path) -> Result<(), RuntimeError> {
     for entry in entries {
         let entry = entry.map_err(RuntimeError::file("read", from))?;
         let (from, to) = (entry.path(), to.join(entry.file_name()));
-        let meta = entry.metadata().map_err(RuntimeError::file("stat", &from))?;
+        let meta = entry
+            .metadata()
+            .map_err(RuntimeError::file("stat", &from))?;
         let kind = meta.file_type();
         if kind.is_dir() {
             fs::create_dir(&to).map_err(RuntimeError::file("create", &to))?;
@@ -118,11 +120,20 @@ mod tests {
         let files = dir.path().join("files");
         prepare(&mounts, &rootfs, &files).unwrap();
         let volume = files.join("volumes/0");
-        assert_eq!(fs::read_to_string(volume.join("sub/file")).unwrap(), "content");
+        assert_eq!(
+            fs::read_to_string(volume.join("sub/file")).unwrap(),
+            "content"
+        );
         assert_eq!(fs::metadata(&volume).unwrap().mode() & 0o7777, 0o1777);
-        assert_eq!(fs::read_link(volume.join("link")).unwrap(), Path::new("../../etc"));
+        assert_eq!(
+            fs::read_link(volume.join("link")).unwrap(),
+            Path::new("../../etc")
+        );
         fs::write(volume.join("sub/file"), "changed").unwrap();
         prepare(&mounts, &rootfs, &files).unwrap();
-        assert_eq!(fs::read_to_string(volume.join("sub/file")).unwrap(), "changed");
+        assert_eq!(
+            fs::read_to_string(volume.join("sub/file")).unwrap(),
+            "changed"
+        );
     }
 }
