@@ -4,8 +4,11 @@ mod api;
 mod cli;
 mod client;
 mod container;
+mod daemon;
 mod errors;
+mod events;
 mod image;
+mod info;
 mod runtime;
 mod supervisor;
 

@@ -1,2 +1,3 @@
 //! Engine API.
+pub(crate) mod filters;
 pub(crate) mod types;
