@@ -11,6 +11,8 @@ pub(crate) enum ErrorKind {
     NotFound,
     /// 409
     Conflict,
+    /// 413
+    TooLarge,
     /// 304, no body
     NotModified,
     /// 501
@@ -29,6 +31,7 @@ impl ErrorKind {
             Self::Forbidden => 403,
             Self::NotFound => 404,
             Self::Conflict => 409,
+            Self::TooLarge => 413,
             Self::NotModified => 304,
             Self::NotImplemented => 501,
             Self::Unavailable => 503,

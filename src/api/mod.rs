@@ -1,3 +1,21 @@
-//! Engine API.
+//! Engine API: an HTTP server on unix sockets, one file a resource.
+//!
+//! `server` and `connection` are transport, `router` turns a path into a [`router::Route`],
+//! `backend` dispatches routes to the resources' files. Requests outlive their clients: a handler
+//! runs in a task of its own, only streams end when the client is gone.
+
+mod connection;
+mod detach;
 pub(crate) mod filters;
+mod frame;
+pub(crate) mod query;
+pub(crate) mod reply;
+mod request;
+mod router;
+pub(crate) mod server;
+mod time;
 pub(crate) mod types;
+pub(crate) mod version;
+
+#[cfg(test)]
+mod tests;
