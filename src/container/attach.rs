@@ -200,7 +200,7 @@ impl Daemon {
             let query = Query {
                 stdout: options.stdout,
                 stderr: options.stderr,
-                ..Query::default()
+                ..Query::all()
             };
             let format = Format {
                 multiplexed: !session.tty,
