@@ -243,7 +243,10 @@ impl Peer {
         // A descriptor of its own, because its readiness is cleared here, which must not be seen
         // by those who write to the socket.
         let fd = self.0.as_fd().try_clone_to_owned()?;
-        let fd = AsyncFd::with_interest(fd, Interest::WRITABLE)?;
+        // SAFETY: `fd` is owned, so it stays open, and the same socket, for as long as it is
+        // registered.
+        let fd = unsafe { AsyncFd::register_with_interest(fd, Interest::WRITABLE) }
+            .map_err(io::Error::from)?;
         loop {
             let mut guard = fd.writable().await?;
             if guard.ready().is_write_closed() {
@@ -470,6 +473,9 @@ impl RawReader {
     }
 }
 
+/// Bytes whose writing counts as progress of a client.
+const PROGRESS: usize = 16 * 1024;
+
 /// Server to client.
 #[derive(Debug)]
 pub(crate) struct RawWriter {
@@ -489,8 +495,21 @@ impl RawWriter {
         Ok(())
     }
 
-    /// Ends the output; the client reads what was written, then end of file.
-    pub(crate) fn close(&mut self) -> io::Result<()> {
-        shutdown_write(&self.stream)
+    /// As [`RawWriter::write_all`], for a client that must not stall.
+    ///
+    /// # Errors
+    /// `TimedOut` when the client takes nothing for `pause`.
+    pub(crate) async fn write_within(&mut self, bytes: &[u8], pause: Duration) -> io::Result<()> {
+        for piece in bytes.chunks(PROGRESS) {
+            tokio::time::timeout(pause, self.write_all(piece))
+                .await
+                .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        }
+        Ok(())
+    }
+
+    /// Ends the output, and gives the client a moment to close its side.
+    pub(crate) async fn finish(self) {
+        linger(&self.stream).await;
     }
 }

@@ -3,7 +3,6 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -215,7 +214,7 @@ async fn drive<S: Service>(
             }
             () = stopped(&mut stop), if !stopping => {
                 stopping = true;
-                Pin::new(&mut http).graceful_shutdown();
+                std::pin::Pin::new(&mut http).graceful_shutdown();
             }
         }
     };

@@ -74,7 +74,7 @@ impl Backend for Stub {
                         raw.writer.write_all(&buf[..count]).await.unwrap();
                     }
                     raw.writer.write_all(b"|end").await.unwrap();
-                    raw.writer.close().unwrap();
+                    raw.writer.finish().await;
                 })
             }))),
             _ => Err(ApiError::not_found("stub")),
