@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::attach_query::{self, AttachQuery};
 use super::connection::{Hijacked, RawReader, RawWriter};
-use super::detach::DetachKeys;
+use super::detach::{DetachKeys, Scanned};
 use super::frame::{self, StreamId};
 use super::reply::Answer;
 use super::request::Request;
@@ -35,9 +35,7 @@ pub(crate) async fn attach(daemon: &Arc<Daemon>, name: &str, request: Request) -
                 Ok(client) => {
                     let head =
                         attach_query::head(client.query.upgrade, client.session.tty, version);
-                    // By itself: clients that read the head through a buffer lose what comes
-                    // with it.
-                    if raw.writer.write_all(head.as_bytes()).await.is_ok() {
+                    if raw.writer.write_head(&head).await.is_ok() {
                         client.run(raw).await;
                     }
                 }
@@ -209,17 +207,21 @@ async fn copy_input(
 ) -> InputOver {
     let mut buf = vec![0; frame::MAX_PAYLOAD];
     loop {
-        let count = match reader.read(&mut buf).await {
-            Ok(count) => count,
-            // A broken connection ends the input as its end does.
-            Err(_) => 0,
+        // A broken connection ends the input as its end does.
+        let count = reader.read(&mut buf).await.unwrap_or(0);
+        let mut scanned = if tty {
+            keys.scan(&buf[..count])
+        } else {
+            // As Docker: piped input is bytes, in which no key is special.
+            Scanned {
+                forward: buf[..count].to_vec(),
+                detached: false,
+            }
         };
-        let scanned = keys.scan(&buf[..count]);
-        let mut forward = scanned.forward;
         if count == 0 {
-            forward.extend_from_slice(&keys.finish());
+            scanned.forward.extend_from_slice(&keys.finish());
         }
-        if !forward.is_empty() && input.write(&forward).await.is_err() {
+        if !scanned.forward.is_empty() && input.write(&scanned.forward).await.is_err() {
             // The container takes no more; its output may still be under way.
             return drain(&mut reader, &mut buf).await;
         }

@@ -473,6 +473,20 @@ impl RawReader {
     }
 }
 
+nix::ioctl_read_bad!(
+    /// Memory of what was written to a socket and not read by its peer.
+    outq,
+    libc::TIOCOUTQ,
+    libc::c_int
+);
+
+fn unread(stream: &UnixStream) -> io::Result<libc::c_int> {
+    let mut count = 0;
+    // SAFETY: the descriptor is open, and `count` is the integer that this request fills.
+    unsafe { outq(stream.as_raw_fd(), &raw mut count) }?;
+    Ok(count)
+}
+
 /// Bytes whose writing counts as progress of a client.
 const PROGRESS: usize = 16 * 1024;
 
@@ -491,6 +505,24 @@ impl RawWriter {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
             }
+        }
+        Ok(())
+    }
+
+    /// Writes the head of the answer and gives the client a moment to read it. docker-py reads it
+    /// through a buffer that it then forgets: output that comes with the head would be lost.
+    ///
+    /// # Errors
+    /// As [`RawWriter::write_all`].
+    pub(crate) async fn write_head(&mut self, head: &str) -> io::Result<()> {
+        const TRIES: u32 = 50;
+        self.write_all(head.as_bytes()).await?;
+        for _ in 0..TRIES {
+            if unread(&self.stream)? == 0 {
+                break;
+            }
+            // No event tells that a peer has read; the time is bounded and short.
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
         Ok(())
     }

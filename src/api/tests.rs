@@ -62,9 +62,11 @@ impl Backend for Stub {
             Route::ContainerAttach => Ok(Answer::Hijack(Box::new(|mut raw| {
                 Box::pin(async move {
                     raw.writer
-                        .write_all(b"HTTP/1.1 101 UPGRADED\r\n\r\n")
+                        .write_head("HTTP/1.1 101 UPGRADED\r\n\r\n")
                         .await
                         .unwrap();
+                    // Comes in a read of its own, whatever the size of the client's buffer.
+                    raw.writer.write_all(b"first|").await.unwrap();
                     let mut buf = [0; 64];
                     loop {
                         let count = raw.reader.read(&mut buf).await.unwrap();
@@ -379,8 +381,12 @@ async fn hijack_keeps_bytes_that_came_with_the_head() {
             )
             .await
             .unwrap();
-        let head = read_head(&mut stream).await;
-        assert_eq!(head, "HTTP/1.1 101 UPGRADED\r\n\r\n");
+        let mut head = [0; 1024];
+        let count = timeout(DEADLINE, stream.read(&mut head))
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(&head[..count], b"HTTP/1.1 101 UPGRADED\r\n\r\n");
         stream.write_all(b"late").await.unwrap();
         stream.shutdown().await.unwrap();
         let mut rest = String::new();
@@ -388,7 +394,7 @@ async fn hijack_keeps_bytes_that_came_with_the_head() {
             .await
             .unwrap()
             .unwrap();
-        assert_eq!(rest, "early late|end");
+        assert_eq!(rest, "first|early late|end");
     }
 }
 
