@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -126,6 +127,8 @@ pub(crate) struct ConnState {
     registry: Arc<Registry>,
     phase: Mutex<Phase>,
     evict: Arc<Notify>,
+    /// The answer under way is a stream, which may have no end.
+    streaming: AtomicBool,
 }
 
 impl ConnState {
@@ -141,7 +144,17 @@ impl ConnState {
                 order,
             }),
             evict,
+            streaming: AtomicBool::new(false),
         })
+    }
+
+    /// Says of what kind the answer is that begins now.
+    pub(crate) fn streams(&self, streaming: bool) {
+        self.streaming.store(streaming, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_streaming(&self) -> bool {
+        self.streaming.load(Ordering::Relaxed)
     }
 
     pub(crate) fn limits(&self) -> &Limits {
@@ -160,6 +173,7 @@ impl ConnState {
             Phase::Closed => return,
         }
         *phase = Phase::Serving;
+        self.streams(false);
     }
 
     /// The last byte of the answer was handed to hyper.

@@ -520,6 +520,21 @@ async fn stop_ends_quiet_connections_and_the_server() {
         .await
         .unwrap();
     read_head(&mut idle).await;
+    let mut half_open = server.connect().await;
+    half_open.write_all(b"GET /_ping HT").await.unwrap();
+    let mut events = server.connect().await;
+    events
+        .write_all(b"GET /events HTTP/1.1\r\n\r\n")
+        .await
+        .unwrap();
+    read_head(&mut events).await;
+    let mut attached = server.connect().await;
+    attached
+        .write_all(b"POST /containers/x/attach HTTP/1.1\r\n\r\n")
+        .await
+        .unwrap();
+    read_head(&mut attached).await;
+    let began = std::time::Instant::now();
     server.stop.send(true).unwrap();
     let mut rest = Vec::new();
     timeout(DEADLINE, idle.read_to_end(&mut rest))
@@ -527,4 +542,5 @@ async fn stop_ends_quiet_connections_and_the_server() {
         .unwrap()
         .unwrap();
     timeout(DEADLINE, server.task).await.unwrap().unwrap();
+    assert!(began.elapsed() < Duration::from_secs(2));
 }
