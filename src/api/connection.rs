@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -126,6 +127,8 @@ pub(crate) struct ConnState {
     registry: Arc<Registry>,
     phase: Mutex<Phase>,
     evict: Arc<Notify>,
+    /// The answer under way is a stream, which may have no end.
+    streaming: AtomicBool,
 }
 
 impl ConnState {
@@ -141,7 +144,17 @@ impl ConnState {
                 order,
             }),
             evict,
+            streaming: AtomicBool::new(false),
         })
+    }
+
+    /// Says of what kind the answer is that begins now.
+    pub(crate) fn streams(&self, streaming: bool) {
+        self.streaming.store(streaming, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_streaming(&self) -> bool {
+        self.streaming.load(Ordering::Relaxed)
     }
 
     pub(crate) fn limits(&self) -> &Limits {
@@ -160,6 +173,7 @@ impl ConnState {
             Phase::Closed => return,
         }
         *phase = Phase::Serving;
+        self.streams(false);
     }
 
     /// The last byte of the answer was handed to hyper.
@@ -243,7 +257,10 @@ impl Peer {
         // A descriptor of its own, because its readiness is cleared here, which must not be seen
         // by those who write to the socket.
         let fd = self.0.as_fd().try_clone_to_owned()?;
-        let fd = AsyncFd::with_interest(fd, Interest::WRITABLE)?;
+        // SAFETY: `fd` is owned, so it stays open, and the same socket, for as long as it is
+        // registered.
+        let fd = unsafe { AsyncFd::register_with_interest(fd, Interest::WRITABLE) }
+            .map_err(io::Error::from)?;
         loop {
             let mut guard = fd.writable().await?;
             if guard.ready().is_write_closed() {
@@ -470,6 +487,23 @@ impl RawReader {
     }
 }
 
+nix::ioctl_read_bad!(
+    /// Memory of what was written to a socket and not read by its peer.
+    outq,
+    libc::TIOCOUTQ,
+    libc::c_int
+);
+
+fn unread(stream: &UnixStream) -> io::Result<libc::c_int> {
+    let mut count = 0;
+    // SAFETY: the descriptor is open, and `count` is the integer that this request fills.
+    unsafe { outq(stream.as_raw_fd(), &raw mut count) }?;
+    Ok(count)
+}
+
+/// Bytes whose writing counts as progress of a client.
+const PROGRESS: usize = 16 * 1024;
+
 /// Server to client.
 #[derive(Debug)]
 pub(crate) struct RawWriter {
@@ -489,8 +523,39 @@ impl RawWriter {
         Ok(())
     }
 
-    /// Ends the output; the client reads what was written, then end of file.
-    pub(crate) fn close(&mut self) -> io::Result<()> {
-        shutdown_write(&self.stream)
+    /// Writes the head of the answer and gives the client a moment to read it. docker-py reads it
+    /// through a buffer that it then forgets: output that comes with the head would be lost.
+    ///
+    /// # Errors
+    /// As [`RawWriter::write_all`].
+    pub(crate) async fn write_head(&mut self, head: &str) -> io::Result<()> {
+        const TRIES: u32 = 50;
+        self.write_all(head.as_bytes()).await?;
+        for _ in 0..TRIES {
+            if unread(&self.stream)? == 0 {
+                break;
+            }
+            // No event tells that a peer has read; the time is bounded and short.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        Ok(())
+    }
+
+    /// As [`RawWriter::write_all`], for a client that must not stall.
+    ///
+    /// # Errors
+    /// `TimedOut` when the client takes nothing for `pause`.
+    pub(crate) async fn write_within(&mut self, bytes: &[u8], pause: Duration) -> io::Result<()> {
+        for piece in bytes.chunks(PROGRESS) {
+            tokio::time::timeout(pause, self.write_all(piece))
+                .await
+                .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        }
+        Ok(())
+    }
+
+    /// Ends the output, and gives the client a moment to close its side.
+    pub(crate) async fn finish(self) {
+        linger(&self.stream).await;
     }
 }

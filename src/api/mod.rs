@@ -4,10 +4,20 @@
 //! `backend` dispatches routes to the resources' files. Requests outlive their clients: a handler
 //! runs in a task of its own, only streams end when the client is gone.
 
+mod attach;
+mod attach_query;
+pub(crate) mod backend;
 mod connection;
+mod containers;
 mod detach;
+mod events;
 pub(crate) mod filters;
 mod frame;
+mod images;
+mod load;
+mod logs;
+mod logs_query;
+mod networks;
 pub(crate) mod query;
 pub(crate) mod reply;
 mod request;
@@ -16,6 +26,7 @@ pub(crate) mod server;
 mod time;
 pub(crate) mod types;
 pub(crate) mod version;
+mod wait;
 
 #[cfg(test)]
 mod tests;

@@ -78,6 +78,10 @@ impl Body {
         }
     }
 
+    pub(crate) fn is_stream(&self) -> bool {
+        matches!(self.content, Content::Stream(_))
+    }
+
     pub(crate) fn with_guard(mut self, done: AnswerDone) -> Self {
         self.done = Some(done);
         self

@@ -150,6 +150,17 @@ pub(crate) struct BodyReader {
     current: Bytes,
 }
 
+impl BodyReader {
+    /// Reads on without keeping anything, to the end or for `time`. For a
+    /// blocking thread of the runtime.
+    pub(crate) fn discard(&mut self, time: Duration) {
+        let rest = async { while let Some(Ok(_)) = self.chunks.recv().await {} };
+        // What comes later than that is cut off with the connection.
+        let _ = tokio::runtime::Handle::current()
+            .block_on(async { tokio::time::timeout(time, rest).await });
+    }
+}
+
 impl io::Read for BodyReader {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         while self.current.is_empty() {

@@ -3,7 +3,6 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,6 +64,8 @@ impl Default for Limits {
 
 /// How long answers under way may take once the daemon stops.
 const STOP_TIME: Duration = Duration::from_secs(3);
+/// How long streams (logs, events, wait, attach), which may have no end, go on then.
+const STOP_STREAM_TIME: Duration = Duration::from_millis(300);
 
 /// What the server serves.
 pub(crate) trait Service: Send + Sync + 'static {
@@ -195,7 +196,7 @@ async fn drive<S: Service>(
         .max_header_size(limits.head_bytes)
         .max_buf_size(limits.head_bytes)
         .serve_connection(io, handler);
-    let mut stopping = false;
+    let mut stream_end = None;
     let end = loop {
         let deadline = state
             .deadline()
@@ -213,9 +214,18 @@ async fn drive<S: Service>(
                     break End::Cut;
                 }
             }
-            () = stopped(&mut stop), if !stopping => {
-                stopping = true;
-                Pin::new(&mut http).graceful_shutdown();
+            () = stopped(&mut stop), if stream_end.is_none() => {
+                if state.is_quiet() {
+                    break End::Cut;
+                }
+                stream_end = Some(Instant::now() + STOP_STREAM_TIME);
+                std::pin::Pin::new(&mut http).graceful_shutdown();
+            }
+            () = at(stream_end) => {
+                if state.is_streaming() {
+                    break End::Cut;
+                }
+                stream_end = Some(Instant::now() + STOP_STREAM_TIME);
             }
         }
     };
@@ -227,8 +237,22 @@ async fn drive<S: Service>(
         }
         End::Hijack(run) => {
             let pending = http.into_parts().read_buf;
-            run(Hijacked::new(stream, pending)).await;
+            tokio::select! {
+                () = run(Hijacked::new(stream, pending)) => {}
+                () = async {
+                    stopped(&mut stop).await;
+                    tokio::time::sleep(STOP_STREAM_TIME).await;
+                } => {}
+            }
         }
+    }
+}
+
+/// Resolves at a time, or never.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -241,5 +265,6 @@ fn finish(mut reply: Reply, done: AnswerDone) -> Reply {
             HeaderValue::from_static(value),
         );
     }
+    done.0.streams(reply.body().is_stream());
     reply.map(|body| body.with_guard(done))
 }

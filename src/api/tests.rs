@@ -62,9 +62,11 @@ impl Backend for Stub {
             Route::ContainerAttach => Ok(Answer::Hijack(Box::new(|mut raw| {
                 Box::pin(async move {
                     raw.writer
-                        .write_all(b"HTTP/1.1 101 UPGRADED\r\n\r\n")
+                        .write_head("HTTP/1.1 101 UPGRADED\r\n\r\n")
                         .await
                         .unwrap();
+                    // Comes in a read of its own, whatever the size of the client's buffer.
+                    raw.writer.write_all(b"first|").await.unwrap();
                     let mut buf = [0; 64];
                     loop {
                         let count = raw.reader.read(&mut buf).await.unwrap();
@@ -74,7 +76,7 @@ impl Backend for Stub {
                         raw.writer.write_all(&buf[..count]).await.unwrap();
                     }
                     raw.writer.write_all(b"|end").await.unwrap();
-                    raw.writer.close().unwrap();
+                    raw.writer.finish().await;
                 })
             }))),
             _ => Err(ApiError::not_found("stub")),
@@ -379,8 +381,12 @@ async fn hijack_keeps_bytes_that_came_with_the_head() {
             )
             .await
             .unwrap();
-        let head = read_head(&mut stream).await;
-        assert_eq!(head, "HTTP/1.1 101 UPGRADED\r\n\r\n");
+        let mut head = [0; 1024];
+        let count = timeout(DEADLINE, stream.read(&mut head))
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(&head[..count], b"HTTP/1.1 101 UPGRADED\r\n\r\n");
         stream.write_all(b"late").await.unwrap();
         stream.shutdown().await.unwrap();
         let mut rest = String::new();
@@ -388,7 +394,7 @@ async fn hijack_keeps_bytes_that_came_with_the_head() {
             .await
             .unwrap()
             .unwrap();
-        assert_eq!(rest, "early late|end");
+        assert_eq!(rest, "first|early late|end");
     }
 }
 
@@ -514,6 +520,21 @@ async fn stop_ends_quiet_connections_and_the_server() {
         .await
         .unwrap();
     read_head(&mut idle).await;
+    let mut half_open = server.connect().await;
+    half_open.write_all(b"GET /_ping HT").await.unwrap();
+    let mut events = server.connect().await;
+    events
+        .write_all(b"GET /events HTTP/1.1\r\n\r\n")
+        .await
+        .unwrap();
+    read_head(&mut events).await;
+    let mut attached = server.connect().await;
+    attached
+        .write_all(b"POST /containers/x/attach HTTP/1.1\r\n\r\n")
+        .await
+        .unwrap();
+    read_head(&mut attached).await;
+    let began = std::time::Instant::now();
     server.stop.send(true).unwrap();
     let mut rest = Vec::new();
     timeout(DEADLINE, idle.read_to_end(&mut rest))
@@ -521,4 +542,5 @@ async fn stop_ends_quiet_connections_and_the_server() {
         .unwrap()
         .unwrap();
     timeout(DEADLINE, server.task).await.unwrap().unwrap();
+    assert!(began.elapsed() < Duration::from_secs(2));
 }

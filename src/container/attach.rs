@@ -211,6 +211,11 @@ impl Daemon {
         self.container_event(container, "attach", []);
         Ok(session)
     }
+
+    /// A client left by its detach keys; the container goes on.
+    pub(crate) fn detached(&self, container: &Container) {
+        self.container_event(container, "detach", []);
+    }
 }
 
 impl super::Inner {

@@ -49,6 +49,34 @@ impl ImageStore {
     pub(crate) fn list(&self) -> Vec<Arc<Image>> {
         Vec::new()
     }
+    pub(crate) fn load(
+        &self,
+        tar: &mut dyn Read,
+        progress: &mut dyn FnMut(LoadEvent),
+    ) -> Result<(), ImageError> {
+        Err(ImageError)
+    }
+    pub(crate) fn import(
+        &self,
+        tar: &mut dyn Read,
+        reference: Option<&str>,
+        message: &str,
+        changes: &[String],
+    ) -> Result<Arc<Image>, ImageError> {
+        Err(ImageError)
+    }
+    pub(crate) fn tag(&self, image: &str, repo: &str, tag: &str) -> Result<(), ImageError> {
+        Err(ImageError)
+    }
+    pub(crate) fn remove(
+        &self,
+        reference: &str,
+        force: bool,
+        no_prune: bool,
+        in_use: &dyn Fn(&str) -> Option<InUse>,
+    ) -> Result<Vec<Removed>, ImageError> {
+        Err(ImageError)
+    }
     pub(crate) fn prepare_rootfs(&self, container: &str, image: &Image) -> Result<(), ImageError> {
         Err(ImageError)
     }
@@ -61,4 +89,8 @@ impl ImageStore {
     pub(crate) fn remove_rootfs(&self, container: &str) -> Result<(), ImageError> {
         Err(ImageError)
     }
+}
+#[derive(Clone, Debug)]
+pub(crate) enum LoadEvent {
+    Loaded { id: String, name: Option<String> },
 }
