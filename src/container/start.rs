@@ -23,6 +23,7 @@ impl Daemon {
         container: &Arc<Container>,
     ) -> Result<(), ApiError> {
         let _verb = container.verb.lock().await;
+        self.check_not_ending()?;
         match container.inner().record.state.status {
             Status::Running => return Err(ApiError::new(ErrorKind::NotModified, "")),
             Status::Removing | Status::Dead => {
