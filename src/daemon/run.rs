@@ -228,7 +228,7 @@ fn engine_id(settings: &Settings) -> Result<String, StartError> {
         path: path.clone(),
         source,
     };
-    getrandom::fill(&mut random).map_err(|error| write(io::Error::other(error)))?;
+    getrandom::fill(&mut random).map_err(|error| write(io::Error::other(error.to_string())))?;
     let hex: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
     let id = [
         &hex[..8],
