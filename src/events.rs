@@ -142,6 +142,11 @@ impl Events {
         let _ = self.sender.send(event);
     }
 
+    /// How many clients listen.
+    pub(crate) fn subscribers(&self) -> usize {
+        self.sender.receiver_count()
+    }
+
     /// The kept events and all that come.
     pub(crate) fn subscribe(&self) -> Subscription {
         let ring = self.ring();
