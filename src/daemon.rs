@@ -7,11 +7,12 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 pub(crate) use settings::{RuntimeSettings, Settings};
 
-use crate::container::Container;
 use crate::container::table::ContainerTable;
+use crate::container::{Container, Record};
 use crate::errors::ApiError;
 use crate::events::Events;
 use crate::image::ImageStore;
+use crate::runtime::{self, OciRuntime};
 use crate::supervisor::Supervisor;
 
 /// Everything the API works on.
@@ -22,6 +23,8 @@ pub(crate) struct Daemon {
     pub(crate) supervisor: Arc<Supervisor>,
     pub(crate) events: Events,
     pub(crate) containers: ContainerTable,
+    /// Control group that containers are below.
+    pub(crate) cgroup_parent: String,
     /// Id in `/info`; made at the first start on a data root.
     pub(crate) id: String,
     /// When the daemon started, nanoseconds since 1970.
@@ -43,7 +46,39 @@ impl Daemon {
         self.containers.find(reference)
     }
 
-    fn containers_dir(&self) -> PathBuf {
+    /// The OCI runtime of that name (`HostConfig.Runtime`).
+    ///
+    /// # Errors
+    /// 400 for a name that daemon.json does not have (any more).
+    pub(crate) fn oci_runtime(&self, name: &str) -> Result<OciRuntime, ApiError> {
+        let settings = self.settings();
+        let found = settings
+            .runtimes
+            .get(name)
+            .ok_or_else(|| ApiError::invalid(format!("unknown or invalid runtime name: {name}")))?;
+        Ok(OciRuntime {
+            path: found.path.clone(),
+            args: found.args.clone(),
+            root: settings.exec_root.join("runtime"),
+        })
+    }
+
+    /// Control group of a container.
+    pub(crate) fn cgroup_path(&self, record: &Record) -> String {
+        runtime::cgroup_path(&record.host, &self.cgroup_parent, &record.id)
+    }
+
+    /// Program for `--init`, if there is one.
+    pub(crate) fn init_binary(&self) -> Option<PathBuf> {
+        self.settings().init_path.clone()
+    }
+
+    /// Layers of a container's root file system.
+    pub(crate) fn overlay_dir(&self, id: &str) -> PathBuf {
+        self.settings().data_root.join("overlay").join(id)
+    }
+
+    pub(crate) fn containers_dir(&self) -> PathBuf {
         self.settings().data_root.join("containers")
     }
 }

@@ -68,3 +68,19 @@ impl ApiError {
         Self::new(ErrorKind::System, message)
     }
 }
+
+/// An error with its causes, joined as Docker has them: `a: b: c`. A cause whose text the error
+/// itself already ends with is not said twice.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let more = cause.to_string();
+        if !text.ends_with(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        next = cause.source();
+    }
+    text
+}

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::ReadError;
+use crate::gap;
 use crate::query::{CommitSource, Committed, LogFiles};
 
 /// How long a rotation is waited for. A monitor that died in the middle of one is replaced within
@@ -41,8 +42,10 @@ pub(crate) struct Files {
     files: LogFiles,
     source: Option<Arc<dyn CommitSource>>,
     held: BTreeMap<u64, File>,
-    /// Number of the current file when there is no source (any more).
+    /// Number of the current file, as far as it is known.
     base: u64,
+    /// Whether numbers are those of the side files.
+    numbered: bool,
 }
 
 impl fmt::Debug for Files {
@@ -57,12 +60,17 @@ impl fmt::Debug for Files {
 
 impl Files {
     pub(crate) fn new(files: LogFiles, source: Option<Arc<dyn CommitSource>>) -> Self {
-        let base = u64::from(files.max_file);
+        let known = match source {
+            Some(_) => Some(0),
+            None => gap::current_number(&files),
+        };
         Self {
+            // Without side files any number will do that leaves room for the rotated files.
+            base: known.unwrap_or(u64::from(files.max_file)),
+            numbered: known.is_some(),
             files,
             source,
             held: BTreeMap::new(),
-            base,
         }
     }
 
@@ -92,8 +100,12 @@ impl Files {
         }
     }
 
-    pub(crate) fn index_file(&self, number: u64) -> PathBuf {
-        self.files.index_dir.join(number.to_string())
+    /// Epoch and sequence number of a file's first record, if its side file tells.
+    pub(crate) fn first_seq(&self, number: u64) -> Option<(u64, u64)> {
+        if !self.numbered {
+            return None;
+        }
+        gap::first_seq(&self.files, number)
     }
 
     /// Today's name of a file, for error texts.
@@ -182,7 +194,7 @@ impl Files {
     }
 
     /// Numbers of the existing files of a stopped container, newest first.
-    pub(crate) fn list_stopped(&self) -> Result<Vec<u64>, ReadError> {
+    pub(crate) fn list_stopped(&mut self) -> Result<Vec<u64>, ReadError> {
         let path = &self.files.path;
         let folder = path.parent().unwrap_or(path);
         let prefix: OsString = path.file_name().unwrap_or_default().to_owned();
@@ -212,11 +224,18 @@ impl Files {
                 _ => continue,
             };
             if index == 0 || index < u64::from(self.files.max_file) {
-                numbers.push(self.base.saturating_sub(index));
+                numbers.push(index);
             }
         }
-        numbers.sort_unstable_by(|a, b| b.cmp(a));
-        Ok(numbers)
+        numbers.sort_unstable();
+        let oldest = numbers.last().copied().unwrap_or(0);
+        if oldest >= self.base {
+            // Files from before the count began: every number moves up to make room for them.
+            self.base = oldest + 1;
+            self.numbered = false;
+        }
+        let base = self.base;
+        Ok(numbers.into_iter().map(|index| base - index).collect())
     }
 }
 

@@ -1,6 +1,8 @@
 //! What comes after the last byte that may be read: the next file, more of this one, or nothing
 //! for now.
 
+use std::fs::File;
+
 use crate::error::ReadError;
 use crate::files::Opened;
 use crate::gap::{self, Gap};
@@ -20,6 +22,9 @@ impl Reader {
         };
         let Some(current) = &mut self.current else {
             if self.next > committed.file_no {
+                if committed.done {
+                    self.anchor(&committed, out);
+                }
                 return Ok(Next::Step(wait_or_end(&committed)));
             }
             return self.enter(None, Some(&committed), out);
@@ -61,6 +66,9 @@ impl Reader {
             self.drop_torn();
         }
         if self.next > self.last.0 {
+            if std::mem::take(&mut self.skipped) {
+                self.missing(None, None, gap::ROTATED, out);
+            }
             return Ok(Next::Step(Step::End));
         }
         let limit = (self.next == self.last.0).then_some(self.last.1);
@@ -70,11 +78,16 @@ impl Reader {
     /// All that is committed was read, so the number of the next line is known. If a lower one
     /// was expected, lines are missing.
     fn anchor(&mut self, committed: &Committed, out: &mut Vec<u8>) {
-        if let Some((epoch, seq)) = self.seq
-            && epoch == committed.epoch
-            && committed.next_seq > seq
-        {
-            self.missing(Some(committed.next_seq - seq), None, gap::LOST, out);
+        let skipped = std::mem::take(&mut self.skipped);
+        let cause = if skipped { gap::ROTATED } else { gap::LOST };
+        match self.seq {
+            Some((epoch, seq)) if epoch == committed.epoch => {
+                if let Some(records @ 1..) = committed.next_seq.checked_sub(seq) {
+                    self.missing(Some(records), None, cause, out);
+                }
+            }
+            _ if skipped => self.missing(None, None, cause, out),
+            _ => {}
         }
         self.seq = Some((committed.epoch, committed.next_seq));
     }
@@ -132,7 +145,14 @@ impl Reader {
         out: &mut Vec<u8>,
     ) -> Result<Next, ReadError> {
         let number = self.next;
-        match self.files.take(number)? {
+        let opened = match (self.files.take(number), committed) {
+            // The end of the rotation is a commit, so it can be waited for like any other.
+            (Err(ReadError::Rotating { .. }), Some(committed)) => {
+                return Ok(Next::Step(wait_or_end(committed)));
+            }
+            (opened, _) => opened?,
+        };
+        match opened {
             Opened::File(file) => {
                 let limit = match committed {
                     // How far a file may be read that may be the current one is asked for when
@@ -145,9 +165,7 @@ impl Reader {
                         limit.map_or(size, |limit| limit.min(size))
                     }
                 };
-                if let Some(seq) = gap::first_seq(&self.files.index_file(number), number) {
-                    self.seq = Some(seq);
-                }
+                self.join(&file, number, out);
                 self.current = Some(Current {
                     file,
                     number,
@@ -157,7 +175,9 @@ impl Reader {
                 Ok(Next::More)
             }
             Opened::Gone { next } => {
-                self.skip_to(next, out);
+                // A hole in the names of a stopped container's files is no news.
+                self.skipped |= self.files.is_live();
+                self.next = next;
                 Ok(Next::More)
             }
             Opened::Future => Ok(Next::Step(match committed {
@@ -167,32 +187,25 @@ impl Reader {
         }
     }
 
-    /// The files from `self.next` to before `next` are gone.
-    fn skip_to(&mut self, next: u64, out: &mut Vec<u8>) {
-        self.next = next;
-        if !self.files.is_live() {
-            // A hole in the names of a stopped container's files is no news.
-            return;
-        }
-        let first = gap::first_seq(&self.files.index_file(next), next);
+    /// Before the first record of a file: compares its number with the one expected.
+    fn join(&mut self, file: &File, number: u64, out: &mut Vec<u8>) {
+        let first = self.files.first_seq(number);
         let records = match (self.seq, first) {
-            (Some((old, seq)), Some((new, first))) if old == new => first.checked_sub(seq),
+            (Some((old, seq)), Some((new, first))) if old == new => Some(first.saturating_sub(seq)),
+            // The side file went away with a rotation that is faster than we are. How much is
+            // missing will be known at the next file, or when we have caught up.
+            (Some(_), None) => return,
             _ => None,
         };
         self.seq = first;
-        let to = self.first_time(next);
-        self.missing(records, to, gap::ROTATED, out);
-    }
-
-    /// Time of the first record of a file that is about to be read.
-    fn first_time(&mut self, number: u64) -> Option<Moment> {
-        let Ok(Opened::File(file)) = self.files.take(number) else {
-            return None;
-        };
-        let size = file.metadata().ok()?.len();
-        let probe = Prober::new().at_or_after(&file, 0, size, false);
-        self.files.hold(number, file, number);
-        probe.ok()?.map(|probe| probe.time)
+        let skipped = std::mem::take(&mut self.skipped);
+        if records.map_or(skipped, |n| n > 0) {
+            let cause = if skipped { gap::ROTATED } else { gap::LOST };
+            let size = file.metadata().map_or(0, |meta| meta.len());
+            let next = Prober::new().at_or_after(file, 0, size, false);
+            let to = next.ok().flatten().map(|probe| probe.time);
+            self.missing(records, to, cause, out);
+        }
     }
 
     /// Counts missing records and tells the client.

@@ -2,8 +2,12 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use taffrail_log_core::side::{self, Header};
+
+use crate::query::LogFiles;
 use crate::time::Moment;
 
 /// Cause of a gap: files that are gone.
@@ -46,18 +50,29 @@ impl Gap {
     }
 }
 
+fn header(side_file: &Path) -> Option<Header> {
+    let mut bytes = [0; side::ENTRY];
+    File::open(side_file).ok()?.read_exact(&mut bytes).ok()?;
+    Header::decode(&bytes)
+}
+
 /// Epoch and sequence number of a log file's first record, from the header of its side file.
 /// `None` if there is none or it is damaged.
-pub(crate) fn first_seq(side_file: &Path, number: u64) -> Option<(u64, u64)> {
-    let mut header = [0; 64];
-    File::open(side_file).ok()?.read_exact(&mut header).ok()?;
-    let (words, _) = header.as_chunks::<8>();
-    let word = |i: usize| u64::from_le_bytes(words[i]);
-    let crc = u32::from_le_bytes([header[60], header[61], header[62], header[63]]);
-    (crc32c::crc32c(&header[..60]) == crc
-        && word(0) == u64::from_le_bytes(*b"TAFSIDE1")
-        && word(1) == number)
-        .then(|| (word(3), word(4)))
+pub(crate) fn first_seq(files: &LogFiles, number: u64) -> Option<(u64, u64)> {
+    let header = header(&files.index_dir.join(number.to_string()))?;
+    (header.file_no == number).then_some((header.epoch, header.first_seq))
+}
+
+/// Number of a stopped container's current file: that of the newest side file, if it was made for
+/// this very file.
+pub(crate) fn current_number(files: &LogFiles) -> Option<u64> {
+    let newest = std::fs::read_dir(&files.index_dir)
+        .ok()?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u64>().ok())
+        .max()?;
+    let header = header(&files.index_dir.join(newest.to_string()))?;
+    let inode = std::fs::metadata(&files.path).ok()?.ino();
+    (header.file_no == newest && header.inode == inode).then_some(newest)
 }
 
 #[cfg(test)]

@@ -54,6 +54,16 @@ pub struct Record {
     pub attrs: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
+impl Record {
+    /// Decodes one line without its newline as any JSON object, without the way that
+    /// [`Decoder::decode`] takes for Docker's own form. Both must give the same: this one is slow
+    /// and there to be compared with. `None`: not a record.
+    #[must_use]
+    pub fn from_json(line: &[u8]) -> Option<Self> {
+        decode_any(line)
+    }
+}
+
 /// Decodes lines; remembers the second and the attributes of the last one, which most lines share.
 #[derive(Debug)]
 pub struct Decoder {

@@ -1,10 +1,12 @@
 //! Where the answer to a query begins: walks the files from the newest backwards.
+//!
+//! The search for `since` relies on times that rise. After the clock was set back it may begin at a
+//! later record than Docker's linear search would, never at one before `since`.
 
 use std::fs::File;
 
 use crate::error::ReadError;
 use crate::files::Opened;
-use crate::gap;
 use crate::query::{Committed, Query};
 use crate::reader::{Current, Reader};
 use crate::scan::{self, Prober};
@@ -82,7 +84,7 @@ impl Reader {
             },
         });
         if start == 0 {
-            self.seq = gap::first_seq(&self.files.index_file(number), number);
+            self.seq = self.files.first_seq(number);
         }
         Ok(())
     }

@@ -36,6 +36,8 @@ pub struct Reader {
     pub(crate) next: u64,
     /// Epoch and sequence number of the next line, once known.
     pub(crate) seq: Option<(u64, u64)>,
+    /// Files were gone before they were read, and the client was not told yet.
+    pub(crate) skipped: bool,
     buf: Vec<u8>,
     start: usize,
     end: usize,
@@ -88,6 +90,7 @@ impl Reader {
             current: None,
             next: 0,
             seq: None,
+            skipped: false,
             buf: Vec::new(),
             start: 0,
             end: 0,
@@ -289,5 +292,44 @@ impl Reader {
     pub(crate) fn read_error(&self, source: std::io::Error) -> ReadError {
         let number = self.current.as_ref().map_or(self.next, |c| c.number);
         ReadError::read(&self.files.path(number), source)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file of ten megabytes without a newline, then with one record after another that is
+    /// nearly too long: the buffer has its bound.
+    #[test]
+    fn the_buffer_is_bounded() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        let mut bytes = vec![b'x'; 10_000_000];
+        let long = "y".repeat(MAX_LINE - 100);
+        let time = "2023-11-14T22:13:20Z";
+        for _ in 0..4 {
+            let line =
+                format!("{{\"log\":\"{long}\",\"stream\":\"stdout\",\"time\":\"{time}\"}}\n");
+            bytes.extend_from_slice(line.as_bytes());
+        }
+        std::fs::write(&path, bytes).unwrap();
+        let files = LogFiles {
+            path,
+            index_dir: dir.path().join("index"),
+            max_file: 1,
+        };
+        let mut reader = Reader::open(files, Query::all(), Format::default(), None).unwrap();
+        let mut out = Vec::new();
+        loop {
+            let step = reader.read(&mut out).unwrap();
+            assert!(reader.buf.capacity() <= MAX_LINE);
+            assert!(out.capacity() <= OUT_TARGET + 4 * MAX_LINE);
+            out.clear();
+            if step == Step::End {
+                break;
+            }
+        }
+        assert_eq!((reader.stats().records, reader.stats().damaged), (4, 1));
     }
 }

@@ -83,7 +83,7 @@ fn zeroed_stretches() {
     let lines: Vec<Vec<u8>> = (0..12).map(|n| rec(n).line()).collect();
     let good = lines.concat();
     for length in [1, 7, 64, 100, 300, 512] {
-        for at in 0..good.len() - length {
+        for at in (0..good.len() - length).step_by(3) {
             let mut bad = good.clone();
             bad[at..at + length].fill(0);
             check(&lines, &bad, at, at + length, "zero");
@@ -96,7 +96,7 @@ fn cut_out_stretches_and_cut_ends() {
     let lines: Vec<Vec<u8>> = (0..12).map(|n| rec(n).line()).collect();
     let good = lines.concat();
     for length in [1, 7, 64, 100, 300] {
-        for at in 0..good.len() - length {
+        for at in (0..good.len() - length).step_by(3) {
             let mut bad = good.clone();
             bad.drain(at..at + length);
             // What follows the cut on its line is touched too, if the cut began in a record.

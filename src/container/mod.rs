@@ -14,8 +14,10 @@ mod exit;
 mod inspect;
 mod kill;
 mod list;
+mod log_config;
 mod logs;
 pub(crate) mod names;
+mod network;
 mod recovery;
 mod remove;
 mod resize;
@@ -57,7 +59,7 @@ pub(crate) struct Container {
 #[derive(Debug)]
 struct Inner {
     record: Record,
-    /// Present while the container runs and until its exit is handled.
+    /// Present from the runtime's `create` on until the exit is handled.
     capture: Option<Arc<Capture>>,
     /// Attach calls that came before the start they wait for.
     pending_output: Vec<oneshot::Sender<AttachStream>>,

@@ -1,18 +1,262 @@
-//! `start`.
-use super::Container;
-use crate::daemon::Daemon;
-use crate::errors::ApiError;
+//! `start`: root file system, bundle, capture, runtime; undone in the opposite order when one of
+//! them fails.
+
+use std::path::PathBuf;
 use std::sync::Arc;
+
+use super::exit::blocking;
+use super::{Container, Record, State, Status, log_config, signal, time};
+use crate::daemon::Daemon;
+use crate::errors::{ApiError, ErrorKind, chain};
+use crate::runtime::{self, OciRuntime, Prepared, SpecInput, StartFailure};
+use crate::supervisor::{Capture, CapturePlan, CreateError, LogPlan};
+
 impl Daemon {
-    /// Starts a container. Errors: 304 running, 400/500 with Docker's texts.
+    /// Starts a container (docs: Engine API `ContainerStart`).
+    ///
+    /// # Errors
+    /// 304 if it runs, 409 while it is being removed, 400 if its command is not found or cannot be
+    /// run, else 500. A container that could not be started stays created (or exited), with the
+    /// text in `State.Error`.
     pub(crate) async fn start(
         self: &Arc<Self>,
         container: &Arc<Container>,
     ) -> Result<(), ApiError> {
-        let _ = container;
-        Err(ApiError::new(
-            crate::errors::ErrorKind::NotImplemented,
-            "not built yet",
-        ))
+        let _verb = container.verb.lock().await;
+        match container.inner().record.state.status {
+            Status::Running => return Err(ApiError::new(ErrorKind::NotModified, "")),
+            Status::Removing | Status::Dead => {
+                return Err(ApiError::conflict(
+                    "container is marked for removal and cannot be started",
+                ));
+            }
+            Status::Created | Status::Exited => {}
+        }
+        match self.run(container).await {
+            Ok(()) => Ok(()),
+            Err(failure) => {
+                let auto_remove = {
+                    let mut inner = container.inner();
+                    let state = &mut inner.record.state;
+                    state.exit_code = failure.exit_code;
+                    state.error = failure.message.clone();
+                    inner.record.host.auto_remove
+                };
+                if !auto_remove {
+                    self.save(container).await;
+                }
+                {
+                    let mut inner = container.inner();
+                    inner.end_attach();
+                    inner.answer_exit_waiters();
+                    inner.notify();
+                }
+                if auto_remove {
+                    // Needs the lock that is held here, and must not hold up the answer.
+                    let (daemon, container) = (Arc::clone(self), Arc::clone(container));
+                    tokio::spawn(async move { daemon.auto_remove(&container).await });
+                }
+                Err(ApiError::new(failure.kind, failure.message))
+            }
+        }
+    }
+
+    async fn run(self: &Arc<Self>, container: &Arc<Container>) -> Result<(), StartFailure> {
+        let record = container.record();
+        let oci = self.oci_runtime(&record.host.runtime).map_err(broken)?;
+        let bundle = self.supervisor.container_dir(&container.id).join("bundle");
+        let result = self.prepare(&record, &bundle).await;
+        let prepared = match result {
+            Ok(prepared) => prepared,
+            Err(failure) => {
+                self.unmount(container).await;
+                return Err(failure);
+            }
+        };
+        for warning in &prepared.warnings {
+            tracing::warn!(
+                container = container.id,
+                warning,
+                "container starts not quite as asked"
+            );
+        }
+        let capture = match self.create_capture(container, &record, &oci, &bundle).await {
+            Ok(capture) => capture,
+            Err(failure) => {
+                self.clear_runtime(container).await;
+                self.remove_run_dir(container).await;
+                return Err(failure);
+            }
+        };
+        let pid = capture.pid();
+        // The application is not running yet, so the process is surely there.
+        let pid_start = signal::start_time(pid).unwrap_or_default();
+        {
+            let mut inner = container.inner();
+            inner.capture = Some(Arc::clone(&capture));
+            inner.answer_attach(&capture);
+        }
+        self.network_event(container, "connect");
+        if let Err(error) = oci.start(&container.id).await {
+            let failure = runtime::start_failure(&error.to_string());
+            self.clear_runtime(container).await;
+            container.inner().capture = None;
+            capture.release().await;
+            return Err(failure);
+        }
+        {
+            let mut inner = container.inner();
+            let state = &mut inner.record.state;
+            *state = State {
+                status: Status::Running,
+                pid,
+                pid_start,
+                started_ns: Some(time::now_ns()),
+                finished_ns: state.finished_ns,
+                ..State::default()
+            };
+            inner.notify();
+        }
+        self.save(container).await;
+        self.container_event(container, "start", []);
+        self.watch_exit(container, capture);
+        Ok(())
+    }
+
+    /// Mounts the root file system and writes the bundle.
+    async fn prepare(
+        &self,
+        record: &Record,
+        bundle: &std::path::Path,
+    ) -> Result<Prepared, StartFailure> {
+        let images = Arc::clone(&self.images);
+        let settings = self.settings();
+        let record = record.clone();
+        let files_dir = self.container_dir(&record.id);
+        let bundle = bundle.to_owned();
+        let cgroup_parent = self.cgroup_parent.clone();
+        let init_binary = self.init_binary();
+        blocking(move || {
+            let rootfs = images
+                .mount_rootfs(&record.id)
+                .map_err(|error| broken(ApiError::system(chain(&error))))?;
+            let input = SpecInput {
+                id: &record.id,
+                name: &record.name,
+                config: &record.config,
+                host: &record.host,
+                rootfs: &rootfs,
+                files_dir: &files_dir,
+                default_ulimits: &settings.default_ulimits,
+                cgroup_parent: &cgroup_parent,
+                init_binary: init_binary.as_deref(),
+                console_size: console_size(&record),
+            };
+            let prepared =
+                runtime::prepare(&input).map_err(|error| broken(ApiError::from(error)))?;
+            runtime::write_bundle(&bundle, &prepared.spec)
+                .map_err(|error| broken(ApiError::from(error)))?;
+            Ok(prepared)
+        })
+        .await
+        .unwrap_or_else(|| Err(broken(ApiError::system("the daemon is ending"))))
+    }
+
+    /// Has a monitor create the container with its output captured.
+    async fn create_capture(
+        &self,
+        container: &Arc<Container>,
+        record: &Record,
+        oci: &OciRuntime,
+        bundle: &std::path::Path,
+    ) -> Result<Arc<Capture>, StartFailure> {
+        let dir = self.supervisor.container_dir(&container.id);
+        let runtime_log = dir.join("runtime.log");
+        let console: Option<PathBuf> = record.config.tty.then(|| dir.join("console.sock"));
+        let log = match &record.log {
+            None => LogPlan::None,
+            Some(log) => LogPlan::JsonFile {
+                path: container.log_path(),
+                index_dir: container.index_dir(),
+                max_size: log.max_size,
+                max_file: log.max_file,
+                attrs: log_config::attributes(record).map_err(|text| StartFailure {
+                    message: format!("failed to create task for container: failed to initialize logging driver: {text}"),
+                    exit_code: 128,
+                    kind: ErrorKind::System,
+                })?,
+            },
+        };
+        let plan = CapturePlan {
+            id: container.id.clone(),
+            tty: record.config.tty,
+            open_stdin: record.config.open_stdin,
+            attach: container.inner().output_wanted(),
+            console_size: console_size(record),
+            create_argv: oci.create_argv(
+                &container.id,
+                bundle,
+                &dir.join("pid"),
+                console.as_deref(),
+                &runtime_log,
+            ),
+            log,
+        };
+        let mut again = true;
+        loop {
+            let error = match self.supervisor.create(plan.clone()).await {
+                Ok(capture) => return Ok(capture),
+                Err(error) => error,
+            };
+            if let CreateError::System(cause) = &error
+                && again
+            {
+                again = false;
+                tracing::warn!(container = container.id, error = %chain(cause), "monitor could not create the container, once more");
+                continue;
+            }
+            if let Some(text) = OciRuntime::read_error(&runtime_log) {
+                return Err(runtime::start_failure(&text));
+            }
+            return Err(broken(ApiError::system(format!(
+                "failed to create task for container: {}",
+                chain(&error)
+            ))));
+        }
+    }
+
+    async fn unmount(&self, container: &Arc<Container>) {
+        let images = Arc::clone(&self.images);
+        let id = container.id.clone();
+        if let Some(Err(error)) = blocking(move || images.unmount_rootfs(&id)).await {
+            tracing::warn!(container = container.id, error = %error, "root file system cannot be unmounted");
+        }
+    }
+
+    /// Removes the folder of a run that came to nothing.
+    async fn remove_run_dir(&self, container: &Arc<Container>) {
+        let dir = self.supervisor.container_dir(&container.id);
+        let removed = blocking(move || std::fs::remove_dir_all(dir)).await;
+        if let Some(Err(error)) = removed
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(container = container.id, error = %error, "folder of the run cannot be removed");
+        }
+    }
+}
+
+/// Rows and columns that the client asked for, if there is a terminal.
+fn console_size(record: &Record) -> Option<(u16, u16)> {
+    let [rows, columns] = record.host.console_size;
+    let size = (u16::try_from(rows).ok()?, u16::try_from(columns).ok()?);
+    (record.config.tty && size != (0, 0)).then_some(size)
+}
+
+/// A failure before the runtime had its turn.
+fn broken(error: ApiError) -> StartFailure {
+    StartFailure {
+        message: error.message,
+        exit_code: 128,
+        kind: error.kind,
     }
 }

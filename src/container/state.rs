@@ -2,7 +2,6 @@
 //! synced), `config.v2.json` and `hostconfig.json` are Docker-shaped copies for collectors and
 //! scripts, and are never read back.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -81,9 +80,6 @@ pub(crate) struct LogSettings {
     pub(crate) max_size: Option<u64>,
     /// Files that are kept, with the current one.
     pub(crate) max_file: u32,
-    /// `{"k":"v"}` for each record, or empty.
-    #[serde(default)]
-    pub(crate) attrs: String,
 }
 
 /// Everything stored of a container.
@@ -103,9 +99,6 @@ pub(crate) struct Record {
     pub(crate) host: HostConfig,
     /// `None`: no log is kept (driver `none`).
     pub(crate) log: Option<LogSettings>,
-    /// Folders below the data root that belong to this container alone: anonymous volumes.
-    #[serde(default)]
-    pub(crate) volumes: BTreeMap<String, String>,
     pub(crate) state: State,
 }
 
@@ -309,9 +302,8 @@ pub(super) mod tests {
             log: Some(LogSettings {
                 max_size: None,
                 max_file: 1,
-                attrs: String::new(),
             }),
-            volumes: BTreeMap::new(),
+
             state: State::default(),
         }
     }

@@ -5,6 +5,8 @@
     reason = "each test binary uses its own part"
 )]
 
+pub mod live;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
