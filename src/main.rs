@@ -8,7 +8,6 @@ mod daemon;
 mod errors;
 mod events;
 mod image;
-mod info;
 mod runtime;
 mod supervisor;
 

@@ -80,7 +80,7 @@ fn gather(daemon: &Daemon) -> Value {
             (name.clone(), shape)
         })
         .collect();
-    let v1 = cgroups == CgroupLayout::V1;
+    let v1 = matches!(cgroups, CgroupLayout::V1 { .. });
     let commit = json!({"ID": "", "Expected": ""});
     let parts = [
         json!({
@@ -101,7 +101,7 @@ fn gather(daemon: &Daemon) -> Value {
                 "Log": ["json-file"],
             },
             "MemoryLimit": true,
-            "SwapLimit": swap_limit(cgroups),
+            "SwapLimit": swap_limit(&cgroups),
             "CpuCfsPeriod": true,
             "CpuCfsQuota": true,
             "CPUShares": true,
@@ -216,12 +216,12 @@ fn meminfo(text: &str) -> Option<u64> {
     Some(kib * 1024)
 }
 
-fn swap_limit(cgroups: CgroupLayout) -> bool {
+fn swap_limit(cgroups: &CgroupLayout) -> bool {
     match cgroups {
-        CgroupLayout::V1 => {
+        CgroupLayout::V1 { .. } => {
             fs::exists("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes").unwrap_or(false)
         }
-        CgroupLayout::V2 => true,
+        CgroupLayout::V2 { .. } => true,
     }
 }
 
