@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::version;
 use crate::container::{Status, time};
 use crate::daemon::Daemon;
-use crate::runtime::{CgroupLayout, cgroup_layout};
+use crate::runtime::{cgroup_layout, security_options};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -80,7 +80,7 @@ fn gather(daemon: &Daemon) -> Value {
             (name.clone(), shape)
         })
         .collect();
-    let v1 = matches!(cgroups, CgroupLayout::V1 { .. });
+    let (support, warnings) = cgroups.support();
     let commit = json!({"ID": "", "Expected": ""});
     let parts = [
         json!({
@@ -100,14 +100,6 @@ fn gather(daemon: &Daemon) -> Value {
                 // Without `none`, as Docker.
                 "Log": ["json-file"],
             },
-            "MemoryLimit": true,
-            "SwapLimit": swap_limit(&cgroups),
-            "CpuCfsPeriod": true,
-            "CpuCfsQuota": true,
-            "CPUShares": true,
-            "CPUSet": true,
-            "PidsLimit": true,
-            "OomKillDisable": v1,
             "IPv4Forwarding": sysctl("net/ipv4/ip_forward"),
             "BridgeNfIptables": sysctl("net/bridge/bridge-nf-call-iptables"),
             "BridgeNfIp6tables": sysctl("net/bridge/bridge-nf-call-ip6tables"),
@@ -118,8 +110,8 @@ fn gather(daemon: &Daemon) -> Value {
             "NGoroutines": 0,
             "SystemTime": time::rfc3339(time::now_ns()),
             "LoggingDriver": settings.log_driver,
-            "CgroupDriver": "cgroupfs",
-            "CgroupVersion": if v1 { "1" } else { "2" },
+            "CgroupDriver": cgroups.driver(),
+            "CgroupVersion": cgroups.version(),
             "NEventsListener": daemon.events.subscribers(),
         }),
         json!({
@@ -163,11 +155,11 @@ fn gather(daemon: &Daemon) -> Value {
             "ContainerdCommit": commit,
             "RuncCommit": commit,
             "InitCommit": commit,
-            "SecurityOptions": security(v1),
-            "Warnings": [],
+            "SecurityOptions": security_options(),
+            "Warnings": warnings,
         }),
     ];
-    let mut all = serde_json::Map::new();
+    let mut all = support;
     for part in parts {
         if let Value::Object(part) = part {
             all.extend(part);
@@ -214,23 +206,6 @@ fn meminfo(text: &str) -> Option<u64> {
         .find_map(|line| line.strip_prefix("MemTotal:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
-}
-
-fn swap_limit(cgroups: &CgroupLayout) -> bool {
-    match cgroups {
-        CgroupLayout::V1 { .. } => {
-            fs::exists("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes").unwrap_or(false)
-        }
-        CgroupLayout::V2 { .. } => true,
-    }
-}
-
-fn security(v1: bool) -> Vec<&'static str> {
-    let mut options = vec!["name=seccomp,profile=builtin"];
-    if !v1 {
-        options.push("name=cgroupns");
-    }
-    options
 }
 
 /// Name of the file system below the data root, as Docker shows it.
