@@ -142,7 +142,7 @@ impl Events {
         let _ = self.sender.send(event);
     }
 
-    /// How many clients listen.
+    /// How many listen.
     pub(crate) fn subscribers(&self) -> usize {
         self.sender.receiver_count()
     }

@@ -18,17 +18,17 @@ fn network(mode: &str) -> Option<(&str, &str)> {
     }
 }
 
-impl Daemon {
-    /// Id of a network, the same for as long as the daemon's id.
-    fn network_id(&self, name: &str) -> String {
-        let digest = Sha256::new()
-            .chain_update(&self.id)
-            .chain_update([0])
-            .chain_update(name)
-            .finalize();
-        digest.iter().map(|byte| format!("{byte:02x}")).collect()
-    }
+/// Id of a predefined network. There is no state that could keep one, so it is derived from the
+/// name; `/networks` says the same.
+fn network_id(name: &str) -> String {
+    let digest = Sha256::new()
+        .chain_update("taffrail network ")
+        .chain_update(name)
+        .finalize();
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
 
+impl Daemon {
     /// Event of a network that a container joins or leaves.
     pub(super) fn network_event(&self, container: &Container, action: &str) {
         let mode = container.inner().record.host.network_mode.clone();
@@ -39,7 +39,7 @@ impl Daemon {
                 ("type".to_owned(), kind.to_owned()),
             ];
             self.events
-                .publish("network", action, self.network_id(name), attributes.into());
+                .publish("network", action, network_id(name), attributes.into());
         }
     }
 
@@ -54,7 +54,7 @@ impl Daemon {
             "Aliases": null,
             "MacAddress": "",
             "DriverOpts": null,
-            "NetworkID": self.network_id(name),
+            "NetworkID": network_id(name),
             "EndpointID": "",
             "Gateway": "",
             "IPAddress": "",
@@ -68,6 +68,6 @@ impl Daemon {
     /// Whether a container is in one of the networks, by name or id (prefix).
     pub(super) fn in_network(&self, record: &Record, wanted: &str) -> bool {
         network(&record.host.network_mode)
-            .is_some_and(|(name, _)| name == wanted || self.network_id(name).starts_with(wanted))
+            .is_some_and(|(name, _)| name == wanted || network_id(name).starts_with(wanted))
     }
 }
