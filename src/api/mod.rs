@@ -6,7 +6,7 @@
 
 mod attach;
 mod attach_query;
-pub(crate) mod backend;
+mod backend;
 mod connection;
 mod containers;
 mod detach;
@@ -28,6 +28,8 @@ mod time;
 pub(crate) mod types;
 pub(crate) mod version;
 mod wait;
+
+pub(crate) use backend::serve;
 
 #[cfg(test)]
 mod tests;
