@@ -6,7 +6,7 @@
 
 mod attach;
 mod attach_query;
-mod backend;
+pub(crate) mod backend;
 mod connection;
 mod containers;
 mod detach;
@@ -28,8 +28,6 @@ mod time;
 pub(crate) mod types;
 pub(crate) mod version;
 mod wait;
-
-pub(crate) use backend::serve;
 
 #[cfg(test)]
 mod tests;
