@@ -3,7 +3,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::attach_query::{self, AttachQuery};
 use super::connection::{Hijacked, RawReader, RawWriter};
@@ -18,10 +17,6 @@ use crate::container::{
 use crate::daemon::Daemon;
 use crate::errors::ApiError;
 use crate::supervisor::Stream;
-
-/// A client that takes nothing for so long is cut off, so that the application, which waits once
-/// the spool is full, goes on.
-const STALL: Duration = Duration::from_secs(30);
 
 /// Answers the request. Errors are written by hand too, as plain text.
 pub(crate) async fn attach(daemon: &Arc<Daemon>, name: &str, request: Request) -> Answer {
@@ -165,13 +160,13 @@ impl Client {
 async fn replay(mut log: LogStream, tty: bool, writer: &mut RawWriter) -> io::Result<()> {
     loop {
         match log.next().await {
-            Ok(Some(chunk)) => writer.write_within(&chunk, STALL).await?,
+            Ok(Some(chunk)) => writer.write_all(&chunk).await?,
             Ok(None) => return Ok(()),
             Err(error) => {
                 let mut out = Vec::new();
                 let text = format!("Error attaching: {error}\n");
                 frame::append(&mut out, !tty, StreamId::SystemError, text.as_bytes());
-                return writer.write_within(&out, STALL).await;
+                return writer.write_all(&out).await;
             }
         }
     }
@@ -185,7 +180,7 @@ async fn copy_output(
     let mut out = Vec::new();
     while let Some((stream, bytes)) = output.next().await {
         if tty {
-            writer.write_within(&bytes, STALL).await?;
+            writer.write_all(&bytes).await?;
             continue;
         }
         let stream = match stream {
@@ -194,7 +189,7 @@ async fn copy_output(
         };
         out.clear();
         frame::append(&mut out, true, stream, &bytes);
-        writer.write_within(&out, STALL).await?;
+        writer.write_all(&out).await?;
     }
     Ok(())
 }

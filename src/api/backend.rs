@@ -10,7 +10,7 @@ use super::reply::{self, Answer};
 use super::request::Request;
 use super::router::{Backend, Route, Router};
 use super::server::{self, Limits};
-use super::{attach, containers, events, images, load, logs, networks, wait};
+use super::{attach, containers, events, images, load, logs, networks, system, wait};
 use crate::daemon::Daemon;
 use crate::errors::ApiError;
 
@@ -38,8 +38,8 @@ impl Backend for Api {
     ) -> Result<Answer, ApiError> {
         let daemon = &self.daemon;
         let reply = match route {
-            Route::Version => reply::json(StatusCode::OK, &daemon.version()),
-            Route::Info => reply::json(StatusCode::OK, &daemon.info().await),
+            Route::Version => reply::json(StatusCode::OK, &system::version()),
+            Route::Info => reply::json(StatusCode::OK, &system::info(daemon).await),
             Route::Events => events::stream(&daemon.events, &request)?,
             Route::ContainerList => containers::list(daemon, &request).await?,
             Route::ContainerCreate => containers::create(daemon, &mut request).await?,

@@ -501,9 +501,6 @@ fn unread(stream: &UnixStream) -> io::Result<libc::c_int> {
     Ok(count)
 }
 
-/// Bytes whose writing counts as progress of a client.
-const PROGRESS: usize = 16 * 1024;
-
 /// Server to client.
 #[derive(Debug)]
 pub(crate) struct RawWriter {
@@ -537,19 +534,6 @@ impl RawWriter {
             }
             // No event tells that a peer has read; the time is bounded and short.
             tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        Ok(())
-    }
-
-    /// As [`RawWriter::write_all`], for a client that must not stall.
-    ///
-    /// # Errors
-    /// `TimedOut` when the client takes nothing for `pause`.
-    pub(crate) async fn write_within(&mut self, bytes: &[u8], pause: Duration) -> io::Result<()> {
-        for piece in bytes.chunks(PROGRESS) {
-            tokio::time::timeout(pause, self.write_all(piece))
-                .await
-                .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
         }
         Ok(())
     }

@@ -21,7 +21,7 @@ const NO_PLACEHOLDER: ApiVersion = ApiVersion::new(1, 43);
 
 impl From<ImageError> for ApiError {
     fn from(error: ImageError) -> Self {
-        Self::new(error.kind(), error.to_string())
+        Self::new(error.kind(), crate::errors::chain(&error))
     }
 }
 

@@ -23,6 +23,7 @@ pub(crate) mod reply;
 mod request;
 mod router;
 pub(crate) mod server;
+mod system;
 mod time;
 pub(crate) mod types;
 pub(crate) mod version;

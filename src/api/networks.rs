@@ -6,9 +6,13 @@ use sha2::{Digest, Sha256};
 
 use crate::errors::ApiError;
 
-/// Networks that a container may name: `host` and `none`. (docs: Engine API `NetworkResource`.)
+/// Networks that a container may be in: `bridge`, the default, which has only loopback so far,
+/// `host` and `none`. (docs: Engine API `NetworkResource`.)
 pub(crate) fn list() -> Vec<Value> {
-    ["host", "none"].into_iter().map(network).collect()
+    ["bridge", "host", "none"]
+        .into_iter()
+        .map(network)
+        .collect()
 }
 
 /// A network by name or id.
@@ -43,7 +47,8 @@ fn network(name: &str) -> Value {
     })
 }
 
-/// Predefined networks have no state that could keep an id, so it is derived from the name.
+/// Predefined networks have no state that could keep an id, so it is derived from the name, here
+/// as for a container's `NetworkSettings`.
 fn id(name: &str) -> String {
     let mut hash = Sha256::new();
     hash.update(b"taffrail network ");
