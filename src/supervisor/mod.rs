@@ -424,3 +424,6 @@ pub(crate) fn open_fifo(path: &Path) -> io::Result<std::fs::File> {
         .custom_flags(nix::libc::O_NONBLOCK)
         .open(path)
 }
+
+#[cfg(test)]
+mod tests;
