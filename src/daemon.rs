@@ -1,15 +1,19 @@
 //! The daemon: what it holds, its start and its end.
 
+mod locks;
+pub(crate) mod run;
 mod settings;
+mod sockets;
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 pub(crate) use settings::{RuntimeSettings, Settings};
 
 use crate::container::table::ContainerTable;
 use crate::container::{Container, Record};
-use crate::errors::ApiError;
+use crate::errors::{ApiError, ErrorKind};
 use crate::events::Events;
 use crate::image::ImageStore;
 use crate::runtime::{self, OciRuntime};
@@ -27,8 +31,8 @@ pub(crate) struct Daemon {
     pub(crate) cgroup_parent: String,
     /// Id in `/info`; made at the first start on a data root.
     pub(crate) id: String,
-    /// When the daemon started, nanoseconds since 1970.
-    pub(crate) started_ns: i64,
+    /// The daemon is about to end: nothing is started any more.
+    ending: AtomicBool,
 }
 
 impl Daemon {
@@ -36,6 +40,18 @@ impl Daemon {
     pub(crate) fn settings(&self) -> Arc<Settings> {
         // A poisoned lock still holds a whole Arc.
         Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// # Errors
+    /// 503 while the daemon is ending.
+    pub(crate) fn check_not_ending(&self) -> Result<(), ApiError> {
+        if self.ending.load(Ordering::Acquire) {
+            return Err(ApiError::new(
+                ErrorKind::Unavailable,
+                "the daemon is shutting down",
+            ));
+        }
+        Ok(())
     }
 
     /// A container by full id, name (with or without `/`) or unique id prefix.

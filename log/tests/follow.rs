@@ -5,9 +5,9 @@ mod common;
 use std::sync::{Arc, Condvar, Mutex};
 
 use common::Rec;
-use common::live::Writer;
+use common::live::{PATIENCE, Writer};
 use proptest::prelude::*;
-use taffrail_log::{Format, Query, Reader, Step};
+use taffrail_log::{CommitSource, Format, Query, Reader, Step};
 
 const BASE: i64 = 1_700_000_000_000_000_000;
 
@@ -397,7 +397,8 @@ fn three_followers_of_a_busy_writer() {
         if let Some(at) = rotated_at.len().checked_sub(MAX_FILE as usize) {
             let unread = |seen: &mut Vec<u64>| seen.iter().any(|s| *s < rotated_at[at]);
             let seen = progress.seen.lock().unwrap();
-            drop(progress.bell.wait_while(seen, unread).unwrap());
+            let waited = progress.bell.wait_timeout_while(seen, PATIENCE, unread);
+            assert!(!waited.unwrap().1.timed_out(), "a follower stands still");
         }
         writer.rotate();
     }
@@ -447,4 +448,53 @@ fn followers_too_slow_for_the_writer() {
         assert_eq!(stats.records + stats.missed_records, n);
         assert_eq!(stats.damaged, 0);
     }
+}
+
+/// Whoever asks while files are being renamed gets each record once, up to some commit between
+/// his question and the answer.
+#[test]
+fn snapshots_of_a_busy_writer() {
+    let mut writer = Writer::new(2000);
+    let (page, files) = (writer.page.clone(), writer.dir.files.clone());
+    let asker = std::thread::spawn(move || {
+        let mut asked = 0;
+        loop {
+            let before = page.committed().unwrap();
+            let open = |query| {
+                Reader::open(files.clone(), query, Format::default(), Some(page.clone())).unwrap()
+            };
+            let mut all = open(Query::all());
+            let mut last = open(Query {
+                tail: Some(30),
+                ..Query::all()
+            });
+            let after = page.committed().unwrap();
+            let seen = catch_up(&mut all).0;
+            let n = seen.lines().count() as u64;
+            assert!(seen == text(0..n));
+            assert!((before.next_seq - 100..=after.next_seq - 100).contains(&n));
+            let tail = catch_up(&mut last).0;
+            let end = tail
+                .lines()
+                .last()
+                .map_or(0, |l| l.parse::<u64>().unwrap() + 1);
+            assert!(
+                end >= n && tail == text(end.saturating_sub(30)..end),
+                "{tail}"
+            );
+            asked += 1;
+            if before.done {
+                return asked;
+            }
+        }
+    });
+    let mut n = 0;
+    for _ in 0..250 {
+        writer.append(&recs(n..n + 5));
+        writer.append(&recs(n + 5..n + 9));
+        n += 9;
+        writer.rotate();
+    }
+    writer.end();
+    assert!(asker.join().unwrap() >= 2);
 }

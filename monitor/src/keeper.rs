@@ -294,7 +294,8 @@ impl Keeper {
                 let done = self.entry(m.id).and_then(|i| {
                     self.containers[i].deaths = [0; DEATHS];
                     let c = &self.containers[i];
-                    if c.child && c.monitor != 0 {
+                    // One that lives is enough: as a child, or by its connection.
+                    if (c.child && c.monitor != 0) || c.connection >= 0 {
                         Ok(c.monitor)
                     } else {
                         self.spawn(i)

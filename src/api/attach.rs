@@ -10,13 +10,13 @@ use super::detach::{DetachKeys, Scanned};
 use super::frame::{self, StreamId};
 use super::reply::Answer;
 use super::request::Request;
+use crate::container::Stream;
 use crate::container::{
     AttachInput, AttachOptions, AttachOutput, AttachSession, Container, InputEnd, LogStream,
     WaitHandle,
 };
 use crate::daemon::Daemon;
 use crate::errors::ApiError;
-use crate::supervisor::Stream;
 
 /// Answers the request. Errors are written by hand too, as plain text.
 pub(crate) async fn attach(daemon: &Arc<Daemon>, name: &str, request: Request) -> Answer {

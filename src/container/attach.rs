@@ -11,7 +11,14 @@ use tokio::sync::oneshot;
 use super::{Container, LogStream, Status};
 use crate::daemon::Daemon;
 use crate::errors::ApiError;
-use crate::supervisor::{AttachStream, Capture, StdinWriter, Stream};
+use crate::supervisor::{AttachStream, Capture, StdinWriter};
+
+/// Which of the application's streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stream {
+    Stdout,
+    Stderr,
+}
 
 /// What a client asks for (docs: Engine API `ContainerAttach`).
 #[derive(Clone, Copy, Debug, Default)]
@@ -78,9 +85,10 @@ impl AttachOutput {
     pub(crate) async fn next(&mut self) -> Option<(Stream, Bytes)> {
         loop {
             let (stream, bytes) = self.source.ready().await?.next().await?;
-            let wanted = match stream {
-                Stream::Stdout => self.stdout,
-                Stream::Stderr => self.stderr,
+            // 1 is stdout (and a terminal), 2 stderr.
+            let (stream, wanted) = match stream {
+                1 => (Stream::Stdout, self.stdout),
+                _ => (Stream::Stderr, self.stderr),
             };
             if wanted {
                 return Some((stream, bytes));
@@ -230,11 +238,6 @@ impl super::Inner {
             Source::Waiting(output_receiver),
             Source::Waiting(input_receiver),
         )
-    }
-
-    /// Somebody waits for the output of the next start.
-    pub(super) fn output_wanted(&self) -> bool {
-        self.pending_output.iter().any(|p| !p.is_closed())
     }
 
     /// Hands a container that is created, but runs nothing yet, to the attach calls that wait.

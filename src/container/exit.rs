@@ -41,9 +41,19 @@ impl Daemon {
             exit_code: code,
             error,
             oom_killed: oom,
+            lost_records: record.state.lost_records + exit.lost_records,
+            lost_bytes: record.state.lost_bytes + exit.lost_bytes,
             finished_ns: Some(i64::try_from(exit.at_ns).unwrap_or(i64::MAX)),
             ..record.state
         };
+        if exit.lost_records > 0 || exit.lost_bytes > 0 {
+            tracing::error!(
+                container = container.id,
+                records = exit.lost_records,
+                bytes = exit.lost_bytes,
+                "output was lost, the log could not take it"
+            );
+        }
         let auto_remove = record.host.auto_remove;
         let state = record.state.clone();
         if !auto_remove {

@@ -36,7 +36,9 @@ use tokio::sync::{oneshot, watch};
 
 use crate::supervisor::{AttachStream, Capture};
 
-pub(crate) use attach::{AttachInput, AttachOptions, AttachOutput, AttachSession, InputEnd};
+pub(crate) use attach::{
+    AttachInput, AttachOptions, AttachOutput, AttachSession, InputEnd, Stream,
+};
 pub(crate) use create::{CreateBody, Created};
 pub(crate) use list::ListOptions;
 pub(crate) use logs::LogStream;

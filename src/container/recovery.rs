@@ -94,6 +94,8 @@ impl Daemon {
                     code: 255,
                     known: false,
                     at_ns: u64::try_from(time::now_ns()).unwrap_or(0),
+                    lost_records: 0,
+                    lost_bytes: 0,
                 };
                 self.handle_exit(container, None, exit).await;
             }
@@ -128,10 +130,6 @@ impl Daemon {
             capture.exited().await;
             capture.release().await;
         }
-        if let Some(Err(error)) = blocking(move || std::fs::remove_dir_all(dir)).await
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            tracing::warn!(container = container.id, error = %error, "folder of the run cannot be removed");
-        }
+        self.supervisor.discard(&container.id).await;
     }
 }

@@ -1,7 +1,7 @@
 //! `start`: root file system, bundle, capture, runtime; undone in the opposite order when one of
 //! them fails.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::exit::blocking;
@@ -10,6 +10,9 @@ use crate::daemon::Daemon;
 use crate::errors::{ApiError, ErrorKind, chain};
 use crate::runtime::{self, OciRuntime, Prepared, SpecInput, StartFailure};
 use crate::supervisor::{Capture, CapturePlan, CreateError, LogPlan};
+
+/// Longest path in a `sockaddr_un`.
+const MAX_SOCKET_PATH: usize = 107;
 
 impl Daemon {
     /// Starts a container (docs: Engine API `ContainerStart`).
@@ -23,6 +26,7 @@ impl Daemon {
         container: &Arc<Container>,
     ) -> Result<(), ApiError> {
         let _verb = container.verb.lock().await;
+        self.check_not_ending()?;
         match container.inner().record.state.status {
             Status::Running => return Err(ApiError::new(ErrorKind::NotModified, "")),
             Status::Removing | Status::Dead => {
@@ -64,28 +68,22 @@ impl Daemon {
     async fn run(self: &Arc<Self>, container: &Arc<Container>) -> Result<(), StartFailure> {
         let record = container.record();
         let oci = self.oci_runtime(&record.host.runtime).map_err(broken)?;
-        let bundle = self.supervisor.container_dir(&container.id).join("bundle");
-        let result = self.prepare(&record, &bundle).await;
-        let prepared = match result {
-            Ok(prepared) => prepared,
-            Err(failure) => {
-                self.unmount(container).await;
-                return Err(failure);
-            }
-        };
-        for warning in &prepared.warnings {
-            tracing::warn!(
-                container = container.id,
-                warning,
-                "container starts not quite as asked"
-            );
-        }
-        let capture = match self.create_capture(container, &record, &oci, &bundle).await {
-            Ok(capture) => capture,
-            Err(failure) => {
-                self.clear_runtime(container).await;
-                self.remove_run_dir(container).await;
-                return Err(failure);
+        let mut again = true;
+        let capture = loop {
+            match self.create_in_runtime(container, &record, &oci).await {
+                Ok(capture) => break capture,
+                Err(CreateFailure::MonitorDied) if again => {
+                    again = false;
+                    tracing::warn!(
+                        container = container.id,
+                        "monitor died while the container was created, once more"
+                    );
+                    self.undo_create(container).await;
+                }
+                Err(failure) => {
+                    self.undo_create(container).await;
+                    return Err(failure.into());
+                }
             }
         };
         let pid = capture.pid();
@@ -113,6 +111,8 @@ impl Daemon {
                 pid_start,
                 started_ns: Some(time::now_ns()),
                 finished_ns: state.finished_ns,
+                lost_records: state.lost_records,
+                lost_bytes: state.lost_bytes,
                 ..State::default()
             };
             inner.notify();
@@ -124,11 +124,7 @@ impl Daemon {
     }
 
     /// Mounts the root file system and writes the bundle.
-    async fn prepare(
-        &self,
-        record: &Record,
-        bundle: &std::path::Path,
-    ) -> Result<Prepared, StartFailure> {
+    async fn prepare(&self, record: &Record, bundle: &Path) -> Result<Prepared, StartFailure> {
         let images = Arc::clone(&self.images);
         let settings = self.settings();
         let record = record.clone();
@@ -163,85 +159,110 @@ impl Daemon {
     }
 
     /// Has a monitor create the container with its output captured.
-    async fn create_capture(
+    async fn create_in_runtime(
         &self,
         container: &Arc<Container>,
         record: &Record,
         oci: &OciRuntime,
-        bundle: &std::path::Path,
-    ) -> Result<Arc<Capture>, StartFailure> {
+    ) -> Result<Arc<Capture>, CreateFailure> {
         let dir = self.supervisor.container_dir(&container.id);
+        let bundle = dir.join("bundle");
+        let prepared = self.prepare(record, &bundle).await?;
+        for warning in &prepared.warnings {
+            tracing::warn!(
+                container = container.id,
+                warning,
+                "container starts not quite as asked"
+            );
+        }
         let runtime_log = dir.join("runtime.log");
-        let console: Option<PathBuf> = record.config.tty.then(|| dir.join("console.sock"));
-        let log = match &record.log {
-            None => LogPlan::None,
-            Some(log) => LogPlan::JsonFile {
-                path: container.log_path(),
-                index_dir: container.index_dir(),
-                max_size: log.max_size,
-                max_file: log.max_file,
-                attrs: log_config::attributes(record).map_err(|text| StartFailure {
-                    message: format!("failed to create task for container: failed to initialize logging driver: {text}"),
-                    exit_code: 128,
-                    kind: ErrorKind::System,
-                })?,
-            },
-        };
+        let console = record.config.tty.then(|| console_socket(&dir));
         let plan = CapturePlan {
             id: container.id.clone(),
             tty: record.config.tty,
             open_stdin: record.config.open_stdin,
-            attach: container.inner().output_wanted(),
             console_size: console_size(record),
             create_argv: oci.create_argv(
                 &container.id,
-                bundle,
+                &bundle,
                 &dir.join("pid"),
                 console.as_deref(),
                 &runtime_log,
             ),
-            log,
+            log: log_plan(container, record)?,
         };
-        let mut again = true;
-        loop {
-            let error = match self.supervisor.create(plan.clone()).await {
-                Ok(capture) => return Ok(capture),
-                Err(error) => error,
-            };
-            if let CreateError::System(cause) = &error
-                && again
-            {
-                again = false;
-                tracing::warn!(container = container.id, error = %chain(cause), "monitor could not create the container, once more");
-                continue;
-            }
-            if let Some(text) = OciRuntime::read_error(&runtime_log) {
-                return Err(runtime::start_failure(&text));
-            }
-            return Err(broken(ApiError::system(format!(
+        let error = match self.supervisor.create(plan).await {
+            Ok(capture) => return Ok(capture),
+            Err(CreateError::MonitorDied) => return Err(CreateFailure::MonitorDied),
+            Err(error) => error,
+        };
+        let said = blocking(move || OciRuntime::read_error(&runtime_log)).await;
+        Err(CreateFailure::Said(match said.flatten() {
+            Some(text) => runtime::start_failure(&text),
+            None => broken(ApiError::system(format!(
                 "failed to create task for container: {}",
                 chain(&error)
-            ))));
-        }
+            ))),
+        }))
     }
 
-    async fn unmount(&self, container: &Arc<Container>) {
-        let images = Arc::clone(&self.images);
-        let id = container.id.clone();
-        if let Some(Err(error)) = blocking(move || images.unmount_rootfs(&id)).await {
-            tracing::warn!(container = container.id, error = %error, "root file system cannot be unmounted");
+    /// Takes everything back that a create has done, as far as it came.
+    async fn undo_create(self: &Arc<Self>, container: &Arc<Container>) {
+        self.clear_runtime(container).await;
+        self.supervisor.discard(&container.id).await;
+    }
+}
+
+/// Why the runtime has no container.
+enum CreateFailure {
+    /// Nothing was wrong with the container; it can be tried again.
+    MonitorDied,
+    Said(StartFailure),
+}
+
+impl From<StartFailure> for CreateFailure {
+    fn from(failure: StartFailure) -> Self {
+        Self::Said(failure)
+    }
+}
+
+impl From<CreateFailure> for StartFailure {
+    fn from(failure: CreateFailure) -> Self {
+        match failure {
+            CreateFailure::Said(failure) => failure,
+            CreateFailure::MonitorDied => broken(ApiError::system(
+                "failed to create task for container: the monitor died twice",
+            )),
         }
     }
+}
 
-    /// Removes the folder of a run that came to nothing.
-    async fn remove_run_dir(&self, container: &Arc<Container>) {
-        let dir = self.supervisor.container_dir(&container.id);
-        let removed = blocking(move || std::fs::remove_dir_all(dir)).await;
-        if let Some(Err(error)) = removed
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            tracing::warn!(container = container.id, error = %error, "folder of the run cannot be removed");
-        }
+fn log_plan(container: &Container, record: &Record) -> Result<LogPlan, StartFailure> {
+    let Some(log) = &record.log else {
+        return Ok(LogPlan::None);
+    };
+    let attrs = log_config::attributes(record).map_err(|text| {
+        broken(ApiError::system(format!(
+            "failed to create task for container: failed to initialize logging driver: {text}"
+        )))
+    })?;
+    Ok(LogPlan::JsonFile {
+        path: container.log_path(),
+        index_dir: container.index_dir(),
+        max_size: log.max_size,
+        max_file: log.max_file,
+        attrs,
+    })
+}
+
+/// Where the runtime finds the socket for the terminal. Socket paths are short: with a long exec
+/// root it is named relative to the bundle, which runtimes make their working directory first.
+fn console_socket(dir: &Path) -> PathBuf {
+    let absolute = dir.join("console.sock");
+    if absolute.as_os_str().len() <= MAX_SOCKET_PATH {
+        absolute
+    } else {
+        PathBuf::from("../console.sock")
     }
 }
 

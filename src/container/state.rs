@@ -68,6 +68,11 @@ pub(crate) struct State {
     pub(crate) started_ns: Option<i64>,
     #[serde(default)]
     pub(crate) finished_ns: Option<i64>,
+    /// Records and bytes of all runs that the log could not take.
+    #[serde(default)]
+    pub(crate) lost_records: u64,
+    #[serde(default)]
+    pub(crate) lost_bytes: u64,
     /// A user stopped it: it is not restarted by policy.
     #[serde(default)]
     pub(crate) manually_stopped: bool,

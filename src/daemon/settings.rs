@@ -18,6 +18,8 @@ pub(crate) struct RuntimeSettings {
 pub(crate) struct Settings {
     pub(crate) data_root: PathBuf,
     pub(crate) exec_root: PathBuf,
+    /// Default: `taffrail-monitor` beside this program.
+    pub(crate) monitor_binary: Option<PathBuf>,
     pub(crate) pid_file: PathBuf,
     /// `unix://...` addresses.
     pub(crate) hosts: Vec<String>,

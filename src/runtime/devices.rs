@@ -221,11 +221,9 @@ mod tests {
             ..Default::default()
         };
         let e = resolve(&with("/dev/nosuchdevice")).unwrap_err();
-        assert!(
-            e.to_string().starts_with(
-                "error gathering device information while adding custom device \"/dev/nosuchdevice\""
-            ),
-            "{e}"
+        assert_eq!(
+            e.to_string(),
+            "error gathering device information while adding custom device \"/dev/nosuchdevice\": no such file or directory"
         );
         assert!(matches!(
             resolve(&with("/etc/passwd")),

@@ -37,9 +37,11 @@ pub(crate) enum RuntimeError {
     VolumeMode(String),
     #[error("invalid mount config for type \"{kind}\": {cause}")]
     Mount { kind: String, cause: MountProblem },
+    #[error("{0}")]
+    TmpfsTarget(MountProblem),
     #[error("Duplicate mount point: {0}")]
     DuplicateMount(String),
-    #[error("invalid tmpfs option \"{0}\"")]
+    #[error("invalid tmpfs option [\"{0}\"]")]
     TmpfsOption(String),
     #[error("{what} is not built yet: {hint}")]
     NotBuilt { what: String, hint: &'static str },
@@ -63,7 +65,10 @@ pub(crate) enum RuntimeError {
     DeviceRule(String),
     #[error("invalid device mode: {0}")]
     DeviceMode(String),
-    #[error("error gathering device information while adding custom device \"{path}\": {source}")]
+    #[error(
+        "error gathering device information while adding custom device \"{path}\": {}",
+        errno_text(source)
+    )]
     Device { path: String, source: io::Error },
     #[error(
         "error gathering device information while adding custom device \"{0}\": not a device node"
@@ -156,7 +161,7 @@ pub(crate) enum ResourceProblem {
     Period,
     #[error("CPU cfs quota can not be less than 1ms (i.e. 1000)")]
     Quota,
-    #[error("Invalid value {value} for cpuset {what}")]
+    #[error("Invalid value {value} for cpuset {what}: invalid format: {value}")]
     CpusetFormat { what: &'static str, value: String },
     #[error("Requested {what} are not available - requested {value}, available: {available}")]
     CpusetRange {
@@ -174,6 +179,18 @@ pub(crate) enum ResourceProblem {
     ShmSize,
     #[error("real-time CPU limits are not built: {0}")]
     Realtime(&'static str),
+}
+
+/// The system's error in the words of Docker's clients, which look for `no such file or directory`
+/// and `permission denied` in lower case.
+fn errno_text(error: &io::Error) -> String {
+    let text = match error.raw_os_error() {
+        Some(n) => nix::errno::Errno::from_raw(n).desc().to_owned(),
+        None => error.to_string(),
+    };
+    let mut chars = text.chars();
+    let first = chars.next().map(|c| c.to_ascii_lowercase());
+    first.into_iter().chain(chars).collect()
 }
 
 impl RuntimeError {

@@ -447,7 +447,7 @@ mod tests {
         );
         assert_eq!(
             refusal(|h| h.cpuset_cpus = "0-x".into()),
-            "Invalid value 0-x for cpuset cpus"
+            "Invalid value 0-x for cpuset cpus: invalid format: 0-x"
         );
         assert_eq!(
             refusal(|h| h.oom_score_adj = 1001),

@@ -60,10 +60,7 @@ pub(super) fn user_mounts(
         push(mount(spec)?)?;
     }
     for (target, options) in host.tmpfs.iter().flatten() {
-        let target = clean_target(target).map_err(|cause| RuntimeError::Mount {
-            kind: "tmpfs".to_owned(),
-            cause,
-        })?;
+        let target = clean_target(target).map_err(RuntimeError::TmpfsTarget)?;
         let options: Vec<&str> = options.split(',').filter(|o| !o.is_empty()).collect();
         push(UserMount {
             target,
@@ -478,7 +475,8 @@ mod tests {
             o,
             ["nosuid", "nodev", "rprivate", "exec", "size=2m", "uid=5"]
         );
-        assert!(tmpfs_options(&["bogus"]).is_err());
+        let e = tmpfs_options(&["bogus"]).unwrap_err();
+        assert_eq!(e.to_string(), "invalid tmpfs option [\"bogus\"]");
         assert!(tmpfs_options(&["size="]).is_err());
     }
 

@@ -28,7 +28,6 @@ pub(crate) struct OciRuntime {
 /// What the runtime's `state` verb says.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(crate) struct RuntimeState {
-    pub(crate) id: String,
     /// creating, created, running or stopped (OCI), or paused (runc).
     pub(crate) status: String,
     /// 0 once stopped.

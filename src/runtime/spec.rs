@@ -190,6 +190,7 @@ pub(crate) fn prepare(input: &SpecInput<'_>) -> Result<Prepared, RuntimeError> {
     if let Some(annotations) = host.annotations.as_ref().filter(|a| !a.is_empty()) {
         spec["annotations"] = json!(annotations);
     }
+    tracing::debug!(container = input.name, id = input.id, "specification made");
     Ok(Prepared { spec, warnings })
 }
 

@@ -3,11 +3,15 @@
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use taffrail_log::{CommitSource, Committed, Format, Query, Reader};
 use taffrail_log_core::side::Header;
 
 use super::{Dir, Rec};
+
+/// Longest wait for another thread, so that a failure ends a test instead of hanging it.
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The commit state with a bell.
 #[derive(Default)]
@@ -34,11 +38,12 @@ impl Page {
     /// Waits for a commit after `commit`.
     pub fn wait(&self, commit: u64) {
         let state = self.state.lock().unwrap();
-        drop(
-            self.bell
-                .wait_while(state, |s| s.is_some_and(|s| s.commit <= commit))
-                .unwrap(),
-        );
+        let still = |s: &mut Option<Committed>| s.is_some_and(|s| s.commit <= commit);
+        let (_state, out) = self
+            .bell
+            .wait_timeout_while(state, PATIENCE, still)
+            .unwrap();
+        assert!(!out.timed_out(), "no commit after {commit}");
     }
 }
 
