@@ -10,12 +10,13 @@ use tokio::sync::mpsc;
 
 use super::images;
 use super::reply::{self, Reply};
-use super::request::{BodyReader, Request};
+use super::request::Request;
 use crate::daemon::Daemon;
 use crate::errors::{ApiError, ErrorKind};
 use crate::image::LoadEvent;
 
-/// How long the rest of a body is taken after an error, so that the client reads the answer.
+/// How long the rest of a body is taken that the store had no use for (padding, or all of it after
+/// an error): a client that cannot finish sending may not read the answer.
 const DRAIN: Duration = Duration::from_secs(10);
 
 /// `POST /images/load`.
@@ -31,7 +32,7 @@ pub(crate) async fn load(daemon: &Arc<Daemon>, request: Request) -> Result<Reply
                 images::publish(&daemon, "load", &id, name.as_deref().unwrap_or(&id));
             })
             .map_err(ApiError::from);
-        drain(&mut body, &result);
+        body.discard(DRAIN);
         result
     })
     .await
@@ -81,7 +82,7 @@ pub(crate) async fn create(daemon: &Arc<Daemon>, request: Request) -> Result<Rep
             .images
             .import(&mut body, reference.as_deref(), &message, &changes)
             .map_err(ApiError::from);
-        drain(&mut body, &result);
+        body.discard(DRAIN);
         let image = result?;
         report(json!({ "status": image.id }));
         images::publish(
@@ -139,13 +140,6 @@ where
         let _ = sender.send(reply::json_line(&record)).await;
     });
     Ok(reply)
-}
-
-/// After an error: takes what the client still sends, for a while.
-fn drain<T>(body: &mut BodyReader, result: &Result<T, ApiError>) {
-    if result.is_err() {
-        body.discard(DRAIN);
-    }
 }
 
 #[cfg(test)]
