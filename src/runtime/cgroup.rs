@@ -241,6 +241,7 @@ pub(crate) fn kill_cgroup(layout: &CgroupLayout, path: &str) -> usize {
         if now.is_empty() || Instant::now() > end {
             return met.len();
         }
+        met.extend(now);
         // One write kills all at once where the kernel has it (5.14), even a fork bomb.
         if let CgroupLayout::V2 { .. } = layout {
             for dir in layout.dirs(path) {

@@ -5,14 +5,15 @@ use super::*;
 #[test]
 fn a_default_container_is_as_docker_makes_it() {
     let Some(case) = Case::new() else { return };
-    let out = case.sh(
+    let mut config = shell(
         "grep -E '^(CapEff|CapPrm|CapBnd|CapInh|Seccomp|NoNewPrivs)' /proc/self/status
          hostname; id; pwd; env; cat /etc/hostname; cat /etc/hosts
          echo pid $$; cat /proc/self/oom_score_adj
          touch /proc/sys/kernel/x /sys/x 2>&1
          echo 1 > /proc/sys/vm/swappiness
-         for f in /proc/kcore /proc/keys; do wc -c < $f; done
-         ls /sys/firmware | wc -l
+         for p in $MASKED; do
+           [ -e $p ] && ! grep -q \" $p \" /proc/self/mounts && echo not masked: $p; done
+         echo firmware $(ls /sys/firmware | wc -l)
          for d in /sys/fs/cgroup /sys/fs/cgroup/memory; do
            [ -d $d ] && mkdir $d/x 2>&1; done
          ls /dev; ip addr show lo; ip link | grep -c :.*mtu
@@ -22,8 +23,9 @@ fn a_default_container_is_as_docker_makes_it() {
          touch /written && echo root writable
          cat /proc/sys/net/ipv4/ip_unprivileged_port_start
          mount -t tmpfs x /tmp",
-        &HostConfig::default(),
     );
+    config.env = vec![format!("MASKED={}", default_masked_paths().join(" "))];
+    let out = case.run(&config, &HostConfig::default());
     for line in [
         "CapEff:\t00000000a80425fb",
         "CapPrm:\t00000000a80425fb",
@@ -36,11 +38,13 @@ fn a_default_container_is_as_docker_makes_it() {
         "HOME=/root",
         "pid 1",
         "0",
+        "firmware 0",
         "null allowed",
         "root writable",
     ] {
         out.has(line);
     }
+    assert!(!out.text.contains("not masked"), "{}", out.text);
     let short = &case.id[..12];
     out.has(short);
     out.has(&format!("HOSTNAME={short}"));
@@ -354,4 +358,50 @@ fn init_runs_first() {
     let out = case.sh("echo started", &host);
     out.has("init -- sh -c echo started");
     out.has("started");
+}
+
+/// The master of a terminal, as the runtime hands it over.
+fn receive_master(socket: &std::os::unix::net::UnixStream) -> OwnedFd {
+    use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+    use std::os::fd::AsRawFd;
+    let mut text = [0u8; 256];
+    let mut iov = [std::io::IoSliceMut::new(&mut text)];
+    let mut space = nix::cmsg_space!([std::os::fd::RawFd; 1]);
+    let message = recvmsg::<()>(
+        socket.as_raw_fd(),
+        &mut iov,
+        Some(&mut space),
+        MsgFlags::MSG_CMSG_CLOEXEC,
+    )
+    .unwrap();
+    let fds = message.cmsgs().unwrap().find_map(|m| match m {
+        ControlMessageOwned::ScmRights(fds) => Some(fds),
+        _ => None,
+    });
+    // SAFETY: the kernel has just made this descriptor for us; nothing else owns it.
+    unsafe { OwnedFd::from_raw_fd(fds.unwrap()[0]) }
+}
+
+#[test]
+fn a_terminal_has_its_size_and_name() {
+    let Some(case) = Case::new() else { return };
+    let config = ContainerConfig {
+        tty: true,
+        ..shell("tty; echo TERM $TERM; stty size; [ -c /dev/console ] && echo console")
+    };
+    let prepared = case.prepare(&config, &HostConfig::default());
+    let path = case.path("console");
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let master = std::thread::spawn(move || receive_master(&listener.accept().unwrap().0));
+    let pid = case.create_on(&prepared.spec, Some(&path)).unwrap();
+    let mut master = File::from(master.join().unwrap());
+    let exit = pidfd(pid);
+    case.tokio.block_on(case.runtime.start(&case.id)).unwrap();
+    let mut text = Vec::new();
+    // A terminal's end is EIO; what came before is kept.
+    let end = std::io::Read::read_to_end(&mut master, &mut text).unwrap_err();
+    assert_eq!(end.raw_os_error(), Some(libc::EIO));
+    wait_exit(&exit);
+    let text = String::from_utf8(text).unwrap();
+    assert_eq!(text, "/dev/pts/0\r\nTERM xterm\r\n33 99\r\nconsole\r\n");
 }

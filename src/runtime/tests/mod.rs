@@ -136,19 +136,23 @@ impl Case {
             default_ulimits: &self.defaults,
             cgroup_parent: &self.parent,
             init_binary: Some(&self.path("init")),
-            console_size: None,
+            console_size: Some((33, 99)),
         })
         .unwrap()
     }
 
     /// `runc create`; the error is the runtime's own.
     fn create(&self, spec: &serde_json::Value) -> Result<i32, String> {
+        self.create_on(spec, None)
+    }
+
+    fn create_on(&self, spec: &serde_json::Value, console: Option<&Path>) -> Result<i32, String> {
         let bundle = self.path("bundle");
         write_bundle(&bundle, spec).unwrap();
         let (pid, log) = (self.path("pid"), self.path("log"));
         let argv = self
             .runtime
-            .create_argv(&self.id, &bundle, &pid, None, &log);
+            .create_argv(&self.id, &bundle, &pid, console, &log);
         let out = File::create(self.path("out")).unwrap();
         let status = Command::new(&argv[0])
             .args(&argv[1..])
