@@ -90,6 +90,7 @@ impl Reader {
             _ => {}
         }
         self.seq = Some((committed.epoch, committed.next_seq));
+        self.caught_up = true;
     }
 
     /// The file became shorter than what was read of it. The records written since are those at
@@ -208,7 +209,9 @@ impl Reader {
         }
     }
 
-    /// Counts missing records and tells the client.
+    /// Counts missing records. The client is told of what it missed itself: files that went away
+    /// while it read, and what was lost since it had caught up. What was lost before it asked is
+    /// only counted: most often somebody has emptied the file on purpose.
     fn missing(
         &mut self,
         records: Option<u64>,
@@ -218,6 +221,9 @@ impl Reader {
     ) {
         self.stats.gaps += 1;
         self.stats.missed_records += records.unwrap_or(0);
+        if !self.caught_up && cause != gap::ROTATED {
+            return;
+        }
         let gap = Gap {
             records,
             bytes: None,

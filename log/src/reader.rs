@@ -36,6 +36,8 @@ pub struct Reader {
     pub(crate) next: u64,
     /// Epoch and sequence number of the next line, once known.
     pub(crate) seq: Option<(u64, u64)>,
+    /// Everything that was committed has been read at some time.
+    pub(crate) caught_up: bool,
     /// Files were gone before they were read, and the client was not told yet.
     pub(crate) skipped: bool,
     buf: Vec<u8>,
@@ -91,6 +93,7 @@ impl Reader {
             next: 0,
             seq: None,
             skipped: false,
+            caught_up: false,
             buf: Vec::new(),
             start: 0,
             end: 0,
