@@ -98,3 +98,11 @@ impl Daemon {
         self.settings().data_root.join("containers")
     }
 }
+
+/// Name of this host.
+pub(crate) fn host_name() -> String {
+    nix::unistd::gethostname().map_or_else(
+        |_| "localhost".to_owned(),
+        |name| name.to_string_lossy().into_owned(),
+    )
+}

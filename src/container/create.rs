@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::exit::blocking;
 use super::{Container, Record, State, log_config, names, signal, state, time};
 use crate::api::types::{ContainerConfig, HostConfig, null_default};
-use crate::daemon::{Daemon, Settings};
+use crate::daemon::{Daemon, Settings, host_name};
 use crate::errors::{ApiError, chain};
 use crate::image::Image;
 use crate::runtime;
@@ -214,13 +214,6 @@ fn new_id() -> Result<String, ApiError> {
             return Ok(id);
         }
     }
-}
-
-fn host_name() -> String {
-    nix::unistd::gethostname().map_or_else(
-        |_| "localhost".to_owned(),
-        |name| name.to_string_lossy().into_owned(),
-    )
 }
 
 /// Adds what the image says where the client says nothing (docs: Moby `daemon/commit.go` `merge`).

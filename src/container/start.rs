@@ -241,11 +241,12 @@ fn log_plan(container: &Container, record: &Record) -> Result<LogPlan, StartFail
     let Some(log) = &record.log else {
         return Ok(LogPlan::None);
     };
-    let attrs = log_config::attributes(record).map_err(|text| {
-        broken(ApiError::system(format!(
-            "failed to create task for container: failed to initialize logging driver: {text}"
-        )))
-    })?;
+    let attrs = log_config::attributes(record, &container.log_path().display().to_string())
+        .map_err(|text| {
+            broken(ApiError::system(format!(
+                "failed to create task for container: failed to initialize logging driver: {text}"
+            )))
+        })?;
     Ok(LogPlan::JsonFile {
         path: container.log_path(),
         index_dir: container.index_dir(),

@@ -276,7 +276,7 @@ impl Daemon {
     /// Goes by new settings from now on.
     fn replace_settings(&self, settings: Settings) {
         let attributes = [
-            ("name".to_owned(), self.host_name()),
+            ("name".to_owned(), super::host_name()),
             ("live-restore".to_owned(), settings.live_restore.to_string()),
             ("debug".to_owned(), settings.debug.to_string()),
             (
@@ -293,12 +293,6 @@ impl Daemon {
         tracing::info!("configuration was reloaded");
         self.events
             .publish("daemon", "reload", &self.id, attributes.into());
-    }
-
-    fn host_name(&self) -> String {
-        nix::unistd::gethostname()
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_default()
     }
 
     pub(crate) fn any_running(&self) -> bool {
