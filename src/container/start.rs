@@ -95,6 +95,8 @@ impl Daemon {
             inner.answer_attach(&capture);
         }
         self.network_event(container, "connect");
+        // The application's first output is never older than its start.
+        let started_ns = time::now_ns();
         if let Err(error) = oci.start(&container.id).await {
             let failure = runtime::start_failure(&error.to_string());
             self.clear_runtime(container).await;
@@ -109,7 +111,7 @@ impl Daemon {
                 status: Status::Running,
                 pid,
                 pid_start,
-                started_ns: Some(time::now_ns()),
+                started_ns: Some(started_ns),
                 finished_ns: state.finished_ns,
                 lost_records: state.lost_records,
                 lost_bytes: state.lost_bytes,
