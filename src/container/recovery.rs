@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
+
 use super::exit::blocking;
 use super::{Container, Record, State, Status, signal, time};
 use crate::daemon::Daemon;
@@ -76,7 +78,11 @@ impl Daemon {
             Ok(Some(capture)) => {
                 tracing::info!(container = container.id, "container found again");
                 container.inner().capture = Some(Arc::clone(&capture));
-                self.watch_exit(container, capture);
+                // One that has ended meanwhile is in order before the first client asks.
+                match capture.exited().now_or_never() {
+                    Some(exit) => self.handle_exit(container, Some(&capture), exit).await,
+                    None => self.watch_exit(container, capture),
+                }
             }
             Ok(None) => {
                 // Its processes are gone with the boot, or its run folder was taken away.
