@@ -1,6 +1,7 @@
 //! `taffrail-monitor-fault`: the monitor for tests. It reads `fault` in the exec root, which holds
-//! `<step> <n>` (die by SIGKILL when that step is reached for the n-th time) or `naive` (plain
-//! read and write in place of the exact read), and removes the file unless it says `naive`.
+//! `<step> <n>` (die by SIGKILL when that step is reached for the n-th time), and removes it. With
+//! `naive` in front the exact read is replaced by plain read and write, and the file stays, so that
+//! every monitor is like that.
 #![no_std]
 #![no_main]
 
@@ -39,12 +40,13 @@ impl Probe for Kill {
         let n = sys::read(fd, &mut buf).unwrap_or(0);
         sys::close(fd);
         let text = &buf[..n];
+        let mut words = text.split(|b| *b == b' ' || *b == b'\n').map(parse);
         if text.starts_with(b"naive") {
             NAIVE.store(true, Ordering::Relaxed);
-            return;
+            let _ = words.next();
+        } else {
+            let _ = sys::unlink(AT_FDCWD, path);
         }
-        let _ = sys::unlink(AT_FDCWD, path);
-        let mut words = text.split(|b| *b == b' ').map(parse);
         if let (Some(Some(step)), Some(Some(nth))) = (words.next(), words.next()) {
             LEFT.store(nth as u32, Ordering::Relaxed);
             STEP.store(step as u32, Ordering::Relaxed);
