@@ -1,96 +1,38 @@
-//! Signatures only, until the image store is merged.
-#![allow(unused)]
-use std::io::Read;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+//! Images: import, load, names, removal, and the root file systems that containers get from them.
+//!
+//! On disk, below the data root:
+//! - `image/repositories.json`: images and names (module `state`); `image/configs/<hex>`: configurations
+//! - `overlay-layers/<chain id>/`: unpacked layers (module `layers`)
+//! - `overlay/<container>/`: root file systems (module `rootfs`)
+//! - `tmp/image-*`: work in progress, removed at the next start
+//!
+//! A load or import is unpacked in `tmp`, synced, renamed into place, and becomes visible with the one
+//! replacement of repositories.json. A crash or error before that leaves nothing that is seen.
+//! All functions block.
 
-use crate::api::types::ContainerConfig;
-use crate::errors::ErrorKind;
+mod archive;
+mod changes;
+mod compress;
+mod config;
+mod error;
+mod files;
+mod layers;
+mod oci;
+mod reference;
+mod remove;
+mod rootfs;
+mod state;
+mod store;
+mod tarball;
+#[cfg(test)]
+mod tests;
+mod unpack;
 
-#[derive(Debug)]
-pub(crate) struct ImageStore;
-#[derive(Debug, thiserror::Error)]
-#[error("not merged")]
-pub(crate) struct ImageError;
-impl ImageError {
-    pub(crate) fn kind(&self) -> ErrorKind {
-        ErrorKind::System
-    }
-}
-#[derive(Clone, Debug)]
-pub(crate) struct Image {
-    pub(crate) id: String,
-    pub(crate) repo_tags: Vec<String>,
-    pub(crate) repo_digests: Vec<String>,
-    pub(crate) created: String,
-    pub(crate) size: u64,
-    pub(crate) config: ContainerConfig,
-    pub(crate) architecture: String,
-    pub(crate) os: String,
-    pub(crate) layers: Vec<String>,
-}
-#[derive(Clone, Debug)]
-pub(crate) enum InUse {
-    Running(String),
-    Stopped(String),
-}
-#[derive(Clone, Debug)]
-pub(crate) enum Removed {
-    Untagged(String),
-    Deleted(String),
-}
-impl ImageStore {
-    pub(crate) fn open(data_root: &Path) -> Result<Self, ImageError> {
-        Err(ImageError)
-    }
-    pub(crate) fn resolve(&self, reference: &str) -> Result<Arc<Image>, ImageError> {
-        Err(ImageError)
-    }
-    pub(crate) fn list(&self) -> Vec<Arc<Image>> {
-        Vec::new()
-    }
-    pub(crate) fn load(
-        &self,
-        tar: &mut dyn Read,
-        progress: &mut dyn FnMut(LoadEvent),
-    ) -> Result<(), ImageError> {
-        Err(ImageError)
-    }
-    pub(crate) fn import(
-        &self,
-        tar: &mut dyn Read,
-        reference: Option<&str>,
-        message: &str,
-        changes: &[String],
-    ) -> Result<Arc<Image>, ImageError> {
-        Err(ImageError)
-    }
-    pub(crate) fn tag(&self, image: &str, repo: &str, tag: &str) -> Result<(), ImageError> {
-        Err(ImageError)
-    }
-    pub(crate) fn remove(
-        &self,
-        reference: &str,
-        force: bool,
-        no_prune: bool,
-        in_use: &dyn Fn(&str) -> Option<InUse>,
-    ) -> Result<Vec<Removed>, ImageError> {
-        Err(ImageError)
-    }
-    pub(crate) fn prepare_rootfs(&self, container: &str, image: &Image) -> Result<(), ImageError> {
-        Err(ImageError)
-    }
-    pub(crate) fn mount_rootfs(&self, container: &str) -> Result<PathBuf, ImageError> {
-        Err(ImageError)
-    }
-    pub(crate) fn unmount_rootfs(&self, container: &str) -> Result<(), ImageError> {
-        Err(ImageError)
-    }
-    pub(crate) fn remove_rootfs(&self, container: &str) -> Result<(), ImageError> {
-        Err(ImageError)
-    }
-}
-#[derive(Clone, Debug)]
-pub(crate) enum LoadEvent {
-    Loaded { id: String, name: Option<String> },
-}
+// Each is part of the store's interface; not every one is named by its callers.
+#[allow(unused_imports)]
+pub(crate) use self::{
+    config::{History, Image},
+    error::ImageError,
+    remove::{InUse, Removed},
+    store::{ImageStore, LoadEvent},
+};
