@@ -68,7 +68,7 @@ impl Layout {
                 for row in rows {
                     // As in Docker, sorted, and without what only templates may use.
                     let sorted: std::collections::BTreeMap<_, _> =
-                        row.iter().filter(|(_, v)| v.is_string()).collect();
+                        row.iter().filter(|(_, v)| !v.is_object()).collect();
                     out.push_str(&serde_json::json!(sorted).to_string());
                     out.push('\n');
                 }

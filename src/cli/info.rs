@@ -62,15 +62,18 @@ pub(crate) async fn info(args: InfoArgs, host: Host) -> Result<u8, CliError> {
 }
 
 fn server(out: &mut String, info: &Value) {
-    let mut put = |depth: usize, key: &str, value: String| {
-        let line = format!("{}{key}: {value}", " ".repeat(depth));
+    let mut put = |depth: usize, key: &str, value: Option<String>| {
+        let line = match value {
+            Some(value) => format!("{}{key}: {value}", " ".repeat(depth)),
+            None => format!("{}{key}", " ".repeat(depth)),
+        };
         out.push_str(line.trim_end());
         out.push('\n');
     };
     let text = |key: &str| match &info[key] {
-        Value::String(s) => s.clone(),
-        Value::Null => String::new(),
-        other => other.to_string(),
+        Value::String(s) => Some(s.clone()),
+        Value::Null => Some(String::new()),
+        other => Some(other.to_string()),
     };
     let words = |v: &Value| {
         v.as_array()
@@ -89,23 +92,25 @@ fn server(out: &mut String, info: &Value) {
     put(1, "Storage Driver", text("Driver"));
     for pair in info["DriverStatus"].as_array().into_iter().flatten() {
         if let (Some(key), Some(value)) = (pair[0].as_str(), pair[1].as_str()) {
-            put(2, key, value.to_owned());
+            put(2, key, Some(value.to_owned()));
         }
     }
     put(1, "Logging Driver", text("LoggingDriver"));
     put(1, "Cgroup Driver", text("CgroupDriver"));
     put(1, "Cgroup Version", text("CgroupVersion"));
-    put(1, "Plugins", String::new());
+    put(1, "Plugins", Some(String::new()));
     for kind in ["Volume", "Network", "Log"] {
-        put(2, kind, words(&info["Plugins"][kind]));
+        put(2, kind, Some(words(&info["Plugins"][kind])));
     }
     put(
         1,
         "Swarm",
-        info["Swarm"]["LocalNodeState"]
-            .as_str()
-            .unwrap_or("inactive")
-            .to_owned(),
+        Some(
+            info["Swarm"]["LocalNodeState"]
+                .as_str()
+                .unwrap_or("inactive")
+                .to_owned(),
+        ),
     );
     let mut runtimes: Vec<&str> = info["Runtimes"]
         .as_object()
@@ -114,10 +119,10 @@ fn server(out: &mut String, info: &Value) {
         .map(|(name, _)| name.as_str())
         .collect();
     runtimes.sort_unstable();
-    put(1, "Runtimes", runtimes.join(" "));
+    put(1, "Runtimes", Some(runtimes.join(" ")));
     put(1, "Default Runtime", text("DefaultRuntime"));
     put(1, "Init Binary", text("InitBinary"));
-    put(1, "Security Options", String::new());
+    put(1, "Security Options", Some(String::new()));
     for option in info["SecurityOptions"]
         .as_array()
         .into_iter()
@@ -127,7 +132,7 @@ fn server(out: &mut String, info: &Value) {
         // `name=seccomp,profile=default`
         let mut fields = option.split(',').filter_map(|f| f.split_once('='));
         if let Some((_, name)) = fields.next() {
-            put_line(&mut put, name);
+            put(2, name, None);
         }
         for (key, value) in fields {
             let mut letters = key.chars();
@@ -135,7 +140,7 @@ fn server(out: &mut String, info: &Value) {
                 .next()
                 .map(|c| c.to_uppercase().chain(letters).collect())
                 .unwrap_or_default();
-            put(3, &key, value.to_owned());
+            put(3, &key, Some(value.to_owned()));
         }
     }
     put(1, "Kernel Version", text("KernelVersion"));
@@ -146,7 +151,7 @@ fn server(out: &mut String, info: &Value) {
     put(
         1,
         "Total Memory",
-        binary_size(info["MemTotal"].as_i64().unwrap_or(0)),
+        Some(binary_size(info["MemTotal"].as_i64().unwrap_or(0))),
     );
     put(1, "Name", text("Name"));
     put(1, "ID", text("ID"));
@@ -154,13 +159,8 @@ fn server(out: &mut String, info: &Value) {
     put(1, "Debug Mode", text("Debug"));
     let labels = words(&info["Labels"]);
     if !labels.is_empty() {
-        put(1, "Labels", labels);
+        put(1, "Labels", Some(labels));
     }
     put(1, "Experimental", text("ExperimentalBuild"));
     put(1, "Live Restore Enabled", text("LiveRestoreEnabled"));
-}
-
-/// A line without a value.
-fn put_line(put: &mut impl FnMut(usize, &str, String), name: &str) {
-    put(2, name, String::new());
 }

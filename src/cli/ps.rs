@@ -187,7 +187,8 @@ fn row(c: &Value, full: bool) -> Map<String, Value> {
         "Size": size,
         "State": text("State"),
         "Status": text("Status"),
-        "LabelMap": c["Labels"],
+        // For `{{.Label "key"}}`; objects are left out of `--format json`.
+        "LabelMap": c["Labels"].as_object().cloned().unwrap_or_default(),
     });
     match value {
         Value::Object(map) => map,

@@ -181,6 +181,18 @@ pub(crate) fn nano_string(unix_nanos: i64) -> String {
     )
 }
 
+/// `Thu May  7 21:09:36 2026`: an RFC 3339 time as Go's `time.ANSIC`; anything else unchanged.
+pub(crate) fn ansi_c(rfc3339: &str) -> String {
+    rfc3339.parse::<Timestamp>().map_or_else(
+        |_| rfc3339.to_owned(),
+        |t| {
+            t.to_zoned(TimeZone::UTC)
+                .strftime("%a %b %e %H:%M:%S %Y")
+                .to_string()
+        },
+    )
+}
+
 /// Seconds since `unix`.
 pub(crate) fn age(unix: i64) -> i64 {
     Timestamp::now().as_second() - unix
@@ -235,6 +247,11 @@ mod tests {
 
     #[test]
     fn fixed_decimals() {
+        assert_eq!(
+            ansi_c("2026-05-07T21:09:36.000000000+00:00"),
+            "Thu May  7 21:09:36 2026"
+        );
+        assert_eq!(ansi_c("unknown"), "unknown");
         assert!(nano_string(1_700_000_000_000_000_001).contains(".000000001"));
     }
 }

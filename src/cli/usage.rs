@@ -33,20 +33,66 @@ pub(super) fn like_docker(command: Command) -> Command {
         .help("Print usage");
     if top {
         help = help.short('h');
+        let version = Arg::new("version")
+            .short('v')
+            .long("version")
+            .action(ArgAction::Version)
+            .help("Print version information and quit");
+        command = command.disable_version_flag(true).arg(version);
     }
+    let usage = USAGE
+        .iter()
+        .find(|(name, _)| *name == command.get_name())
+        .map(|(name, rest)| format!("taffrail {name} [OPTIONS] {rest}"));
     command = command.arg(help);
-    command
+    match usage {
+        Some(usage) => command.override_usage(usage.trim_end().to_owned()),
+        None => command,
+    }
 }
+
+/// What follows the flags of each command.
+const USAGE: [(&str, &str); 19] = [
+    ("run", "IMAGE [COMMAND] [ARG...]"),
+    ("create", "IMAGE [COMMAND] [ARG...]"),
+    ("start", "CONTAINER [CONTAINER...]"),
+    ("attach", "CONTAINER"),
+    ("stop", "CONTAINER [CONTAINER...]"),
+    ("kill", "CONTAINER [CONTAINER...]"),
+    ("rm", "CONTAINER [CONTAINER...]"),
+    ("wait", "CONTAINER [CONTAINER...]"),
+    ("ps", ""),
+    ("logs", "CONTAINER"),
+    ("inspect", "NAME|ID [NAME|ID...]"),
+    ("images", "[REPOSITORY[:TAG]]"),
+    ("import", "FILE|- [REPOSITORY[:TAG]]"),
+    ("load", ""),
+    ("tag", "SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]"),
+    ("rmi", "IMAGE [IMAGE...]"),
+    ("events", ""),
+    ("info", ""),
+    ("version", ""),
+];
 
 fn optional_bool(arg: Arg) -> Arg {
     arg.num_args(0..=1)
         .require_equals(true)
         .default_missing_value("true")
         .hide_default_value(true)
+        .value_name("BOOL")
         .value_parser(|text: &str| {
             go_bool(text)
                 .ok_or_else(|| format!("strconv.ParseBool: parsing {text:?}: invalid syntax"))
         })
+}
+
+/// How many arguments a command takes, for those that take a fixed number.
+fn exact(name: &str) -> Option<&'static str> {
+    match name {
+        "taffrail tag" => Some("2 arguments"),
+        "taffrail attach" | "taffrail logs" => Some("1 argument"),
+        _ => None,
+    }
 }
 
 /// Shows what the parser says, help included; the status of the program.
@@ -107,9 +153,15 @@ pub(super) fn render(error: &clap::Error) -> (String, u8) {
             let letter = flag.trim_start_matches('-');
             (format!("unknown shorthand flag: '{letter}' in {flag}"), 125)
         }
-        ErrorKind::UnknownArgument | ErrorKind::TooManyValues => {
-            (format!("taffrail: '{name}' takes no argument {flag:?}"), 1)
-        }
+        ErrorKind::UnknownArgument | ErrorKind::TooManyValues => (
+            match exact(name) {
+                Some(wanted) => format!("taffrail: '{name}' requires {wanted}"),
+                None => {
+                    format!("taffrail: '{name}' accepts no more arguments than it names: {flag:?}")
+                }
+            },
+            1,
+        ),
         ErrorKind::InvalidSubcommand => {
             let near = get(ContextKind::SuggestedSubcommand);
             let wrong = get(ContextKind::InvalidSubcommand);
@@ -125,15 +177,8 @@ pub(super) fn render(error: &clap::Error) -> (String, u8) {
             );
         }
         ErrorKind::MissingRequiredArgument | ErrorKind::TooFewValues => {
-            let least = match error.get(ContextKind::InvalidArg) {
-                Some(ContextValue::Strings(list)) => list.len().max(1),
-                _ => 1,
-            };
-            let plural = if least == 1 { "" } else { "s" };
-            (
-                format!("taffrail: '{name}' requires at least {least} argument{plural}"),
-                1,
-            )
+            let wanted = exact(name).unwrap_or("at least 1 argument");
+            (format!("taffrail: '{name}' requires {wanted}"), 1)
         }
         ErrorKind::MissingSubcommand => ("taffrail: a command is missing".to_owned(), 1),
         ErrorKind::InvalidValue if get(ContextKind::InvalidValue).is_empty() => {

@@ -8,6 +8,7 @@ use crate::client::{Client, Host, MAX_API};
 use super::error::CliError;
 use super::format::Template;
 use super::out::{self, To};
+use super::times;
 
 #[derive(Args, Debug)]
 pub(crate) struct VersionArgs {
@@ -109,16 +110,16 @@ fn page(all: &Value) -> String {
     out.push('\n');
     for component in server["Components"].as_array().into_iter().flatten() {
         let details = &component["Details"];
+        let name = text(&component["Name"]);
+        out.push_str(&format!(" {name}:\n"));
         let mut put = |key: &str, value: String| {
             let key = format!("{key}:");
             out.push_str(format!("  {key:<17} {value}").trim_end());
             out.push('\n');
         };
+        put("Version", text(&component["Version"]));
         // The engine's details are shown in Docker's order, the others' as they come.
-        let name = text(&component["Name"]);
-        let engine = name == "Engine";
-        put_heading(&mut put, &text(&component["Version"]));
-        if engine {
+        if name == "Engine" {
             put(
                 "API version",
                 format!(
@@ -128,7 +129,7 @@ fn page(all: &Value) -> String {
                 ),
             );
             put("Git commit", text(&details["GitCommit"]));
-            put("Built", text(&details["BuildTime"]));
+            put("Built", times::ansi_c(&text(&details["BuildTime"])));
             put(
                 "OS/Arch",
                 format!("{}/{}", text(&details["Os"]), text(&details["Arch"])),
@@ -139,14 +140,6 @@ fn page(all: &Value) -> String {
                 put(key, text(value));
             }
         }
-        let heading = format!(" {name}:\n");
-        // The heading stands before what was just written.
-        let lines = out.rfind("  Version:").unwrap_or(out.len());
-        out.insert_str(lines, &heading);
     }
     out
-}
-
-fn put_heading(put: &mut impl FnMut(&str, String), version: &str) {
-    put("Version", version.to_owned());
 }
