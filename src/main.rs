@@ -11,4 +11,8 @@ mod image;
 mod runtime;
 mod supervisor;
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run(std::env::args_os(), |_| ExitCode::FAILURE)
+}
