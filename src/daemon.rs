@@ -1,5 +1,6 @@
 //! The daemon: what it holds, its start and its end.
 
+pub(crate) mod command;
 mod locks;
 pub(crate) mod run;
 mod settings;

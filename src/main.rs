@@ -14,5 +14,5 @@ mod supervisor;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    cli::run(std::env::args_os(), |_| ExitCode::FAILURE)
+    cli::run(std::env::args_os(), daemon::command::run)
 }

@@ -251,9 +251,15 @@ fn in_use(daemon: &Daemon, image: &str) -> Option<InUse> {
             continue;
         }
         if container.is_running() {
-            return Some(InUse::Running(container.id.clone()));
+            return Some(InUse {
+                container: container.id.clone(),
+                running: true,
+            });
         }
-        stopped = Some(InUse::Stopped(container.id.clone()));
+        stopped = Some(InUse {
+            container: container.id.clone(),
+            running: false,
+        });
     }
     stopped
 }
