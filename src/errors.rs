@@ -11,6 +11,8 @@ pub(crate) enum ErrorKind {
     NotFound,
     /// 409
     Conflict,
+    /// 413
+    TooLarge,
     /// 304, no body
     NotModified,
     /// 501
@@ -29,6 +31,7 @@ impl ErrorKind {
             Self::Forbidden => 403,
             Self::NotFound => 404,
             Self::Conflict => 409,
+            Self::TooLarge => 413,
             Self::NotModified => 304,
             Self::NotImplemented => 501,
             Self::Unavailable => 503,
@@ -64,4 +67,20 @@ impl ApiError {
     pub(crate) fn system(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::System, message)
     }
+}
+
+/// An error with its causes, joined as Docker has them: `a: b: c`. A cause whose text the error
+/// itself already ends with is not said twice.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let more = cause.to_string();
+        if !text.ends_with(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        next = cause.source();
+    }
+    text
 }

@@ -4,9 +4,15 @@ mod api;
 mod cli;
 mod client;
 mod container;
+mod daemon;
 mod errors;
+mod events;
 mod image;
 mod runtime;
 mod supervisor;
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run(std::env::args_os(), daemon::command::run)
+}

@@ -1,1 +1,28 @@
-//! See the crate description.
+//! Readers of a container's log.
+//!
+//! [`Reader`] puts out the records of a json-file log, of a stopped container or of a live one
+//! while it is written and rotated, in the form in which `GET /containers/{id}/logs` sends them.
+//! It blocks on file reads and is meant for a thread where that is allowed.
+//!
+//! Damage is never an error: what is not a record is skipped and counted.
+
+mod end;
+mod error;
+mod files;
+mod follow;
+mod gap;
+mod json;
+mod locate;
+mod output;
+mod query;
+mod reader;
+mod scan;
+mod text;
+mod time;
+
+pub use end::{LastRecord, count_newlines, last_record, scan_end};
+pub use error::ReadError;
+pub use json::{Decoder, Record, Stream};
+pub use query::{CommitSource, Committed, Format, LogFiles, Query, ReadStats, Step};
+pub use reader::Reader;
+pub use time::Moment;

@@ -1,9 +1,10 @@
-//! The monitor.
+//! `taffrail-monitor`: started by the daemon as keeper, and by the keeper for each container.
 #![no_std]
 #![no_main]
-use core::arch::global_asm;
-global_asm!(".globl _start", "_start:", "ud2");
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
+
+include!("rt.rs");
+
+extern "C" fn entry(stack: *const usize) -> ! {
+    // SAFETY: called once, by `_start`, with the first stack pointer.
+    unsafe { taffrail_monitor::start::main::<taffrail_monitor::probe::None>(stack) }
 }

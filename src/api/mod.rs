@@ -1,2 +1,33 @@
-//! Engine API.
+//! Engine API: an HTTP server on unix sockets, one file a resource.
+//!
+//! `server` and `connection` are transport, `router` turns a path into a [`router::Route`],
+//! `backend` dispatches routes to the resources' files. Requests outlive their clients: a handler
+//! runs in a task of its own, only streams end when the client is gone.
+
+mod attach;
+mod attach_query;
+pub(crate) mod backend;
+mod connection;
+mod containers;
+mod detach;
+mod events;
+pub(crate) mod filters;
+mod frame;
+mod images;
+mod load;
+mod logs;
+mod logs_query;
+mod networks;
+pub(crate) mod query;
+pub(crate) mod reply;
+mod request;
+mod router;
+pub(crate) mod server;
+mod system;
+mod time;
 pub(crate) mod types;
+pub(crate) mod version;
+mod wait;
+
+#[cfg(test)]
+mod tests;

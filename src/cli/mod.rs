@@ -1,1 +1,217 @@
-//! Filled by its first change.
+//! The command line: Docker's commands and flags, as a client of the API, and `daemon`.
+
+mod attach;
+mod container_flags;
+mod create_body;
+mod daemon_args;
+mod detach_keys;
+mod error;
+mod events;
+mod flags;
+mod format;
+mod images;
+mod import;
+mod info;
+mod inspect;
+mod lifecycle;
+mod logs;
+mod mounts;
+mod out;
+mod ps;
+mod run;
+mod session;
+mod signals;
+mod start;
+mod table;
+mod terminal;
+mod times;
+mod units;
+mod usage;
+mod version;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::client::{Client, ClientError, Host};
+
+// The last two are for whoever turns these flags into settings.
+#[allow(unused_imports)]
+pub(crate) use daemon_args::{DaemonArgs, LogFormat, LogTarget};
+use error::CliError;
+use out::To;
+
+/// A container supervisor that keeps, shows and delivers what containers write
+#[derive(Debug, Parser)]
+#[command(name = "taffrail", version, disable_help_subcommand = true)]
+struct Cli {
+    /// Daemon socket to connect to: unix:///path
+    #[arg(short = 'H', long = "host", value_name = "HOST")]
+    host: Option<String>,
+    /// Accepted for scripts written for docker; this client logs nothing
+    #[arg(short = 'l', long = "log-level", value_name = "LEVEL", hide = true)]
+    log_level: Option<String>,
+    /// Accepted for scripts written for docker
+    #[arg(short = 'D', long = "debug", hide = true)]
+    debug: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon
+    Daemon(Box<DaemonArgs>),
+    /// Create and run a new container from an image
+    Run(Box<run::RunArgs>),
+    /// Create a new container
+    Create(Box<run::CreateArgs>),
+    /// Start one or more stopped containers
+    Start(start::StartArgs),
+    /// Attach local standard input, output, and error streams to a running container
+    Attach(attach::AttachArgs),
+    /// Stop one or more running containers
+    Stop(lifecycle::StopArgs),
+    /// Kill one or more running containers
+    Kill(lifecycle::KillArgs),
+    /// Remove one or more containers
+    Rm(lifecycle::RmArgs),
+    /// Block until one or more containers stop, then print their exit codes
+    Wait(lifecycle::WaitArgs),
+    /// List containers
+    Ps(ps::PsArgs),
+    /// Fetch the logs of a container
+    Logs(logs::LogsArgs),
+    /// Return low-level information on containers and images
+    Inspect(inspect::InspectArgs),
+    /// List images
+    Images(images::ImagesArgs),
+    /// Import the contents from a tarball to create a filesystem image
+    Import(import::ImportArgs),
+    /// Load an image from a tar archive or STDIN
+    Load(import::LoadArgs),
+    /// Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE
+    Tag(images::TagArgs),
+    /// Remove one or more images
+    Rmi(images::RmiArgs),
+    /// Get real time events from the server
+    Events(events::EventsArgs),
+    /// Display system-wide information
+    Info(info::InfoArgs),
+    /// Show the Taffrail version information
+    Version(version::VersionArgs),
+}
+
+/// Runs what `args` (the program's name first) ask for; `daemon` runs the daemon.
+pub(crate) fn run(
+    args: impl IntoIterator<Item = OsString>,
+    daemon: impl FnOnce(DaemonArgs) -> ExitCode,
+) -> ExitCode {
+    let cli = match parse(args) {
+        Ok(cli) => cli,
+        Err(e) => return usage::report(&e),
+    };
+    let host = match cli.command {
+        Command::Daemon(args) => return daemon(*args),
+        _ => Host::choose(
+            cli.host.as_deref(),
+            std::env::var("TAFFRAIL_HOST").ok().as_deref(),
+            std::env::var("DOCKER_HOST").ok().as_deref(),
+        ),
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(e) => {
+            out::line(To::Err, &format!("cannot start: {e}"));
+            return ExitCode::from(125);
+        }
+    };
+    let result = match host {
+        Ok(host) => runtime.block_on(dispatch(cli.command, host)),
+        Err(e) => Err(e.into()),
+    };
+    let status = result.unwrap_or_else(|e| {
+        if !matches!(e, CliError::Status(_)) {
+            terminal::restore();
+            out::line(To::Err, &e.to_string());
+        }
+        e.status()
+    });
+    // A thread may still wait for standard input; leaving does not.
+    out::finish(status.into())
+}
+
+async fn dispatch(command: Command, host: Host) -> Result<u8, CliError> {
+    // Of these two the flags are checked before anything is asked of a daemon.
+    let command = match command {
+        Command::Run(args) => return run::run(*args, host).await,
+        Command::Create(args) => return run::create(*args, host).await,
+        Command::Version(args) => return version::version(args, host).await,
+        Command::Info(args) => return info::info(args, host).await,
+        other => other,
+    };
+    let client = Client::connect(host).await?;
+    match command {
+        Command::Start(args) => start::start(&client, args).await,
+        Command::Attach(args) => attach::attach(&client, args).await,
+        Command::Stop(args) => lifecycle::stop(&client, args).await,
+        Command::Kill(args) => lifecycle::kill(&client, args).await,
+        Command::Rm(args) => lifecycle::rm(&client, args).await,
+        Command::Wait(args) => lifecycle::wait(&client, args).await,
+        Command::Ps(args) => ps::ps(&client, args).await,
+        Command::Logs(args) => logs::logs(&client, args).await,
+        Command::Inspect(args) => inspect::inspect(&client, args).await,
+        Command::Images(args) => images::images(&client, args).await,
+        Command::Import(args) => import::import(&client, args).await,
+        Command::Load(args) => import::load(&client, args).await,
+        Command::Tag(args) => images::tag(&client, args).await,
+        Command::Rmi(args) => images::rmi(&client, args).await,
+        Command::Events(args) => events::events(&client, args).await,
+        // Taken care of above and in `run`.
+        Command::Daemon(_)
+        | Command::Run(_)
+        | Command::Create(_)
+        | Command::Version(_)
+        | Command::Info(_) => Ok(0),
+    }
+}
+
+fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let mut command = usage::like_docker(Cli::command());
+    let matches = command.try_get_matches_from_mut(args)?;
+    Cli::from_arg_matches(&matches).map_err(|e| e.format(&mut command))
+}
+
+/// Shows the outcome of one request for each of several names: each name on success, each error;
+/// any error is the command's.
+fn each(
+    results: impl IntoIterator<Item = (String, Result<(), ClientError>)>,
+) -> Result<u8, CliError> {
+    let mut status = 0;
+    for (name, result) in results {
+        match result {
+            Ok(()) => out::line(To::Out, &name),
+            Err(e) => {
+                out::line(To::Err, &e.to_string());
+                status = 1;
+            }
+        }
+    }
+    Ok(status)
+}
+
+/// A command line without the program's name, or the first line of what is said against it.
+#[cfg(test)]
+fn parse_for_test(args: &[String]) -> Result<Command, String> {
+    let args = std::iter::once("taffrail").chain(args.iter().map(String::as_str));
+    parse(args.map(OsString::from))
+        .map(|cli| cli.command)
+        .map_err(|e| {
+            let (text, _) = usage::render(&e);
+            text.lines().next().unwrap_or("").to_owned()
+        })
+}

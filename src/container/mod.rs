@@ -1,1 +1,157 @@
-//! Filled by its first change.
+//! Containers: their life cycle, one file a verb. The API calls the methods of [`Daemon`] that
+//! these files add.
+//!
+//! Locks: a container's `verb` mutex serialises start and remove (and lets stop wait for a start
+//! that is under way); it is never taken by the task that handles the exit, so that a stop can
+//! wait for the exit while it holds nothing. The inner state is behind a plain mutex that is never
+//! held across an await.
+//!
+//! [`Daemon`]: crate::daemon::Daemon
+
+mod attach;
+mod create;
+mod exit;
+mod inspect;
+mod kill;
+mod list;
+mod log_config;
+mod logs;
+pub(crate) mod names;
+mod network;
+mod recovery;
+mod remove;
+mod resize;
+mod signal;
+mod start;
+pub(crate) mod state;
+mod stop;
+pub(crate) mod table;
+pub(crate) mod time;
+mod wait;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{oneshot, watch};
+
+use crate::supervisor::{AttachStream, Capture};
+
+pub(crate) use attach::{
+    AttachInput, AttachOptions, AttachOutput, AttachSession, InputEnd, Stream,
+};
+pub(crate) use create::{CreateBody, Created};
+pub(crate) use list::ListOptions;
+pub(crate) use logs::LogStream;
+pub(crate) use remove::RemoveOptions;
+pub(crate) use state::{Record, State, Status};
+pub(crate) use wait::{WaitHandle, WaitOutcome};
+
+/// One container: what is stored of it, and what belongs to its present run.
+#[derive(Debug)]
+pub(crate) struct Container {
+    /// 64 hex digits.
+    pub(crate) id: String,
+    /// `<data-root>/containers/<id>`.
+    dir: PathBuf,
+    inner: Mutex<Inner>,
+    /// Serialises start and remove; see the module's comment.
+    verb: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    record: Record,
+    /// Present from the runtime's `create` on until the exit is handled.
+    capture: Option<Arc<Capture>>,
+    /// Attach calls that came before the start they wait for.
+    pending_output: Vec<oneshot::Sender<AttachStream>>,
+    pending_input: Vec<oneshot::Sender<Arc<Capture>>>,
+    /// Answered at the next exit (or failed start).
+    exit_waiters: Vec<oneshot::Sender<WaitOutcome>>,
+    /// Answered when the container is gone.
+    removal_waiters: Vec<oneshot::Sender<WaitOutcome>>,
+    /// The removal is complete.
+    gone: bool,
+    /// Counts changes of the state, for those who wait for one.
+    changed: watch::Sender<u64>,
+}
+
+impl Container {
+    fn new(dir: PathBuf, record: Record) -> Arc<Self> {
+        Arc::new(Self {
+            id: record.id.clone(),
+            dir,
+            inner: Mutex::new(Inner {
+                record,
+                capture: None,
+                pending_output: Vec::new(),
+                pending_input: Vec::new(),
+                exit_waiters: Vec::new(),
+                removal_waiters: Vec::new(),
+                gone: false,
+                changed: watch::channel(0).0,
+            }),
+            verb: tokio::sync::Mutex::new(()),
+        })
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        // Each holder leaves plain values that are consistent after every statement.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// First twelve digits of the id.
+    pub(crate) fn short_id(&self) -> &str {
+        &self.id[..12]
+    }
+
+    /// Name without the leading `/`.
+    pub(crate) fn name(&self) -> String {
+        self.inner().record.name.clone()
+    }
+
+    /// Output is one raw stream, without frames.
+    pub(crate) fn tty(&self) -> bool {
+        self.inner().record.config.tty
+    }
+
+    /// Running, also while its exit is being handled.
+    pub(crate) fn is_running(&self) -> bool {
+        self.inner().record.state.status == Status::Running
+    }
+
+    /// A copy of what is stored: configuration and state.
+    pub(crate) fn record(&self) -> Record {
+        self.inner().record.clone()
+    }
+
+    /// Id (`sha256:...`) of the container's image.
+    pub(crate) fn image_id(&self) -> String {
+        self.inner().record.image_id.clone()
+    }
+
+    fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Resolves once `done` holds for the state; looks at once, then after each change.
+    async fn wait_until(&self, done: impl Fn(&Inner) -> bool) {
+        let mut changed = self.inner().changed.subscribe();
+        loop {
+            if done(&self.inner()) {
+                return;
+            }
+            // The sender lives in `self`, so it is not gone.
+            if changed.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+impl Inner {
+    /// Tells those who wait for a change of the state.
+    fn notify(&self) {
+        self.changed.send_modify(|n| *n += 1);
+    }
+}

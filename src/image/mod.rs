@@ -1,1 +1,38 @@
-//! Filled by its first change.
+//! Images: import, load, names, removal, and the root file systems that containers get from them.
+//!
+//! On disk, below the data root:
+//! - `image/repositories.json`: images and names (module `state`); `image/configs/<hex>`: configurations
+//! - `overlay-layers/<chain id>/`: unpacked layers (module `layers`)
+//! - `overlay/<container>/`: root file systems (module `rootfs`)
+//! - `tmp/image-*`: work in progress, removed at the next start
+//!
+//! A load or import is unpacked in `tmp`, synced, renamed into place, and becomes visible with the one
+//! replacement of repositories.json. A crash or error before that leaves nothing that is seen.
+//! All functions block.
+
+mod archive;
+mod changes;
+mod compress;
+mod config;
+mod error;
+mod files;
+mod layers;
+mod oci;
+mod reference;
+mod remove;
+mod rootfs;
+mod state;
+mod store;
+mod tarball;
+#[cfg(test)]
+mod tests;
+mod unpack;
+
+// Each is part of the store's interface; not every one is named by its callers.
+#[allow(unused_imports)]
+pub(crate) use self::{
+    config::{History, Image},
+    error::ImageError,
+    remove::{InUse, Removed},
+    store::{ImageStore, LoadEvent},
+};

@@ -1,1 +1,34 @@
-//! Filled by its first change.
+//! From Docker's settings to a running container: what is refused, the OCI bundle, control groups,
+//! and the OCI runtime's verbs.
+//!
+//! The specification follows the OCI runtime specification 1.0.2 and Moby's defaults (API 1.43).
+//! Nothing here keeps state; all functions but the verbs block and belong on a blocking thread.
+
+mod caps;
+mod cgroup;
+mod devices;
+mod error;
+mod files;
+mod limits;
+mod mounts;
+mod network;
+mod oci;
+mod rootfs;
+mod seccomp;
+mod security;
+mod spec;
+#[cfg(test)]
+mod tests;
+mod user;
+mod validate;
+mod volumes;
+
+pub(crate) use cgroup::{
+    CgroupLayout, cgroup_layout, cgroup_path, kill_cgroup, oom_kills, remove_cgroup, remove_parent,
+};
+pub(crate) use error::RuntimeError;
+pub(crate) use mounts::mount_points;
+pub(crate) use oci::{OciRuntime, RuntimeState, StartFailure, start_failure};
+pub(crate) use security::{default_masked_paths, default_readonly_paths, security_options};
+pub(crate) use spec::{Prepared, SpecInput, prepare, write_bundle};
+pub(crate) use validate::validate_create;

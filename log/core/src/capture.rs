@@ -552,7 +552,7 @@ mod tests {
         );
         if max_size > 0 {
             for (no, file) in &memory.files {
-                let last = file[..file.len() - 1]
+                let last = file[..file.len().saturating_sub(1)]
                     .iter()
                     .rposition(|b| *b == b'\n')
                     .map_or(0, |p| p + 1);

@@ -94,7 +94,8 @@ pub struct Slot {
     pub lost_records: u64,
     pub lost_bytes: u64,
     pub lost_cause: u32,
-    pub reserved: u32,
+    /// Number of the batch that `consumed` and `attach_pos` speak of (see `batch_no`).
+    pub batch_mark: u32,
     /// Bytes read from stdout and stderr since the state file was made.
     pub bytes_in: [u64; 2],
     /// Number of the oldest log file that still exists.
@@ -151,10 +152,14 @@ pub struct StatePage {
     pub batch_time: AtomicU64,
     /// Complement of the first byte, when the read is shorter than a sentinel.
     pub batch_poison: AtomicU32,
-    pub reserved1: AtomicU32,
+    /// Counts batches, so that a slot tells whether it already holds part of the one in the stage.
+    pub batch_no: AtomicU32,
     /// Random bytes that mark stage memory as not yet overwritten by a read.
     pub sentinel: [AtomicU64; 2],
-    pub reserved2: [u64; 2],
+    /// *daemon*: 1 once the application's stdin was closed for good.
+    pub stdin_closed: AtomicU32,
+    pub reserved1: AtomicU32,
+    pub reserved2: u64,
     pub slots: [Slot; 2],
 }
 

@@ -1,0 +1,274 @@
+//! Finding a log's files by number while they are being renamed.
+//!
+//! A live log's file has a number that never changes; its name does at each rotation. A name is
+//! turned into a number by reading the commit state before and after the open: if both have the
+//! same current file and no rotation was under way, no file changed its name in between.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::error::ReadError;
+use crate::gap;
+use crate::query::{CommitSource, Committed, LogFiles};
+
+/// How long a rotation is waited for. A monitor that died in the middle of one is replaced within
+/// 100 ms; names that stay undefined for so long mean that nobody repairs them.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Files that are kept open from the start, so that they can be read although they are rotated
+/// away meanwhile.
+const HELD: usize = 64;
+
+/// What a file number leads to.
+#[derive(Debug)]
+pub(crate) enum Opened {
+    File(File),
+    /// Rotated away, or removed by somebody; the next number worth a try.
+    Gone {
+        next: u64,
+    },
+    /// The number is not in use yet.
+    Future,
+}
+
+/// The files of one log.
+pub(crate) struct Files {
+    files: LogFiles,
+    source: Option<Arc<dyn CommitSource>>,
+    held: BTreeMap<u64, File>,
+    /// Number of the current file, as far as it is known.
+    base: u64,
+    /// Whether numbers are those of the side files.
+    numbered: bool,
+}
+
+impl fmt::Debug for Files {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Files")
+            .field("files", &self.files)
+            .field("live", &self.source.is_some())
+            .field("held", &self.held.len())
+            .finish()
+    }
+}
+
+impl Files {
+    pub(crate) fn new(files: LogFiles, source: Option<Arc<dyn CommitSource>>) -> Self {
+        let known = match source {
+            Some(_) => Some(0),
+            None => gap::current_number(&files),
+        };
+        Self {
+            // Without side files any number will do that leaves room for the rotated files.
+            base: known.unwrap_or(u64::from(files.max_file)),
+            numbered: known.is_some(),
+            files,
+            source,
+            held: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn committed(&mut self) -> Option<Committed> {
+        let committed = self.source.as_ref()?.committed()?;
+        self.base = committed.file_no;
+        Some(committed)
+    }
+
+    /// The commit state outside of a rotation; `None` without a live source.
+    pub(crate) fn settled(&mut self) -> Result<Option<Committed>, ReadError> {
+        let mut wait = Wait::new();
+        loop {
+            match self.committed() {
+                None => {
+                    self.source = None;
+                    return Ok(None);
+                }
+                Some(c) if !c.rotating => return Ok(Some(c)),
+                Some(_) => {}
+            }
+            if !wait.again() {
+                return Err(ReadError::Rotating {
+                    path: self.files.path.clone(),
+                });
+            }
+        }
+    }
+
+    /// Epoch and sequence number of a file's first record, if its side file tells.
+    pub(crate) fn first_seq(&self, number: u64) -> Option<(u64, u64)> {
+        if !self.numbered {
+            return None;
+        }
+        gap::first_seq(&self.files, number)
+    }
+
+    /// Today's name of a file, for error texts.
+    pub(crate) fn path(&self, number: u64) -> PathBuf {
+        self.name(self.base.saturating_sub(number))
+    }
+
+    fn name(&self, index: u64) -> PathBuf {
+        if index == 0 {
+            return self.files.path.clone();
+        }
+        let mut name = self.files.path.clone().into_os_string();
+        name.push(format!(".{index}"));
+        PathBuf::from(name)
+    }
+
+    /// Takes a file out of those kept open, or opens it.
+    pub(crate) fn take(&mut self, number: u64) -> Result<Opened, ReadError> {
+        match self.held.remove(&number) {
+            Some(file) => Ok(Opened::File(file)),
+            None => self.open(number),
+        }
+    }
+
+    /// Keeps a file open for a later [`Files::take`]. Of too many the newest ones are let go but
+    /// for `current`: they are the last to be rotated away.
+    pub(crate) fn hold(&mut self, number: u64, file: File, current: u64) {
+        self.held.insert(number, file);
+        if self.held.len() > HELD {
+            let newest = self.held.keys().rev().find(|n| **n != current).copied();
+            if let Some(newest) = newest {
+                self.held.remove(&newest);
+            }
+        }
+    }
+
+    pub(crate) fn is_live(&self) -> bool {
+        self.source.is_some()
+    }
+
+    /// Goes on as with a stopped container; gives the number of the current file.
+    pub(crate) fn forget_source(&mut self) -> u64 {
+        self.source = None;
+        self.base
+    }
+
+    fn open(&mut self, number: u64) -> Result<Opened, ReadError> {
+        let mut wait = Wait::new();
+        loop {
+            let Some(before) = self.committed() else {
+                return self.open_stopped(number);
+            };
+            if number > before.file_no {
+                return Ok(Opened::Future);
+            }
+            if number < before.oldest_file_no {
+                return Ok(Opened::Gone {
+                    next: before.oldest_file_no,
+                });
+            }
+            if !before.rotating {
+                let path = self.name(before.file_no - number);
+                let opened = File::open(&path);
+                let same = self
+                    .committed()
+                    .is_some_and(|after| !after.rotating && after.file_no == before.file_no);
+                if same {
+                    return found(opened, number, path);
+                }
+            }
+            if !wait.again() {
+                return Err(ReadError::Rotating {
+                    path: self.files.path.clone(),
+                });
+            }
+        }
+    }
+
+    /// Without a live container nobody renames.
+    fn open_stopped(&self, number: u64) -> Result<Opened, ReadError> {
+        if number > self.base {
+            return Ok(Opened::Future);
+        }
+        let path = self.name(self.base - number);
+        found(File::open(&path), number, path)
+    }
+
+    /// Numbers of the existing files of a stopped container, newest first.
+    pub(crate) fn list_stopped(&mut self) -> Result<Vec<u64>, ReadError> {
+        let path = &self.files.path;
+        let folder = path.parent().unwrap_or(path);
+        let prefix: OsString = path.file_name().unwrap_or_default().to_owned();
+        let list_error = |source| ReadError::List {
+            path: folder.to_owned(),
+            source,
+        };
+        let entries = match std::fs::read_dir(folder) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(list_error(e)),
+        };
+        let mut numbers = Vec::new();
+        for entry in entries {
+            let name = entry.map_err(list_error)?.file_name().into_vec();
+            let Some(rest) = name.strip_prefix(prefix.as_bytes()) else {
+                continue;
+            };
+            let index = match rest {
+                [] => 0,
+                [b'.', b'1'..=b'9', ..] => {
+                    match std::str::from_utf8(&rest[1..]).map(str::parse::<u64>) {
+                        Ok(Ok(index)) => index,
+                        _ => continue,
+                    }
+                }
+                _ => continue,
+            };
+            if index == 0 || index < u64::from(self.files.max_file) {
+                numbers.push(index);
+            }
+        }
+        numbers.sort_unstable();
+        let oldest = numbers.last().copied().unwrap_or(0);
+        if oldest >= self.base {
+            // Files from before the count began: every number moves up to make room for them.
+            self.base = oldest + 1;
+            self.numbered = false;
+        }
+        let base = self.base;
+        Ok(numbers.into_iter().map(|index| base - index).collect())
+    }
+}
+
+fn found(opened: io::Result<File>, number: u64, path: PathBuf) -> Result<Opened, ReadError> {
+    match opened {
+        Ok(file) => Ok(Opened::File(file)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Opened::Gone { next: number + 1 }),
+        Err(e) => Err(ReadError::open(&path, e)),
+    }
+}
+
+/// Waits a moment at a time: first only for the processor, then in milliseconds.
+struct Wait {
+    tries: u32,
+    end: Instant,
+}
+
+impl Wait {
+    fn new() -> Self {
+        Self {
+            tries: 0,
+            end: Instant::now() + PATIENCE,
+        }
+    }
+
+    /// `false` when it has been long enough.
+    fn again(&mut self) -> bool {
+        self.tries += 1;
+        if self.tries <= 20 {
+            std::thread::yield_now();
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+        Instant::now() < self.end
+    }
+}

@@ -1,0 +1,250 @@
+//! What comes after the last byte that may be read: the next file, more of this one, or nothing
+//! for now.
+
+use std::fs::File;
+
+use crate::error::ReadError;
+use crate::files::Opened;
+use crate::gap::{self, Gap};
+use crate::query::{Committed, Step};
+use crate::reader::{Current, Next, Reader};
+use crate::scan::{self, Prober};
+use crate::time::Moment;
+
+impl Reader {
+    /// Everything that may be read was read: finds out whether there is more, and where.
+    pub(crate) fn advance(&mut self, out: &mut Vec<u8>) -> Result<Next, ReadError> {
+        if !self.follow {
+            return self.advance_snapshot(out);
+        }
+        let Some(committed) = self.files.committed() else {
+            return self.source_gone();
+        };
+        let Some(current) = &mut self.current else {
+            if self.next > committed.file_no {
+                if committed.done {
+                    self.anchor(&committed, out);
+                }
+                return Ok(Next::Step(wait_or_end(&committed)));
+            }
+            return self.enter(None, Some(&committed), out);
+        };
+        if committed.file_no > current.number {
+            // It is closed, and all of it is valid.
+            let size = match size_of(current) {
+                Ok(size) => size,
+                Err(e) => return Err(self.read_error(e)),
+            };
+            if current.limit < size {
+                current.limit = size;
+                return Ok(Next::More);
+            }
+            self.next = current.number + 1;
+            self.current = None;
+            self.drop_torn();
+            return Ok(Next::More);
+        }
+        if committed.offset < current.pos {
+            self.truncated(&committed, out)?;
+            return Ok(Next::More);
+        }
+        if committed.offset > current.limit {
+            current.limit = committed.offset;
+            return Ok(Next::More);
+        }
+        if current.pos == current.limit {
+            self.anchor(&committed, out);
+        }
+        // Else the file is shorter than what was committed: cut from outside, and the writer has
+        // not noticed yet. Its next commit tells where it goes on.
+        Ok(Next::Step(wait_or_end(&committed)))
+    }
+
+    fn advance_snapshot(&mut self, out: &mut Vec<u8>) -> Result<Next, ReadError> {
+        if let Some(current) = self.current.take() {
+            self.next = current.number + 1;
+            self.drop_torn();
+        }
+        if self.next > self.last.0 {
+            if std::mem::take(&mut self.skipped) {
+                self.missing(None, None, gap::ROTATED, out);
+            }
+            return Ok(Next::Step(Step::End));
+        }
+        let limit = (self.next == self.last.0).then_some(self.last.1);
+        self.enter(limit, None, out)
+    }
+
+    /// All that is committed was read, so the number of the next line is known. If a lower one
+    /// was expected, lines are missing.
+    fn anchor(&mut self, committed: &Committed, out: &mut Vec<u8>) {
+        let skipped = std::mem::take(&mut self.skipped);
+        let cause = if skipped { gap::ROTATED } else { gap::LOST };
+        match self.seq {
+            Some((epoch, seq)) if epoch == committed.epoch => {
+                if let Some(records @ 1..) = committed.next_seq.checked_sub(seq) {
+                    self.missing(Some(records), None, cause, out);
+                }
+            }
+            _ if skipped => self.missing(None, None, cause, out),
+            _ => {}
+        }
+        self.seq = Some((committed.epoch, committed.next_seq));
+        self.caught_up = true;
+    }
+
+    /// The file became shorter than what was read of it. The records written since are those at
+    /// its end whose numbers were not seen yet.
+    fn truncated(&mut self, committed: &Committed, out: &mut Vec<u8>) -> Result<(), ReadError> {
+        self.stats.truncations += 1;
+        self.drop_torn();
+        let expected = self
+            .seq
+            .filter(|(epoch, seq)| *epoch == committed.epoch && *seq <= committed.next_seq)
+            .map(|(_, seq)| committed.next_seq - seq);
+        let Some(current) = &mut self.current else {
+            return Ok(());
+        };
+        let (mut start, mut missing) = (committed.offset, 0);
+        if let Some(new) = expected {
+            let (at, found) = scan::lines_back(&current.file, committed.offset, new)
+                .map_err(|e| ReadError::read(&self.files.path(current.number), e))?;
+            start = at;
+            missing = new - found;
+        }
+        current.pos = start;
+        current.limit = committed.offset;
+        self.seq = expected.map(|new| (committed.epoch, committed.next_seq - (new - missing)));
+        if missing > 0 {
+            self.missing(Some(missing), None, gap::LOST, out);
+        }
+        Ok(())
+    }
+
+    /// The live container is gone without having said that its log is complete: the rest is read
+    /// as that of a stopped one.
+    fn source_gone(&mut self) -> Result<Next, ReadError> {
+        self.follow = false;
+        let newest = self.files.forget_source();
+        self.last = (newest, u64::MAX);
+        if let Some(current) = &mut self.current {
+            let size = match size_of(current) {
+                Ok(size) => size,
+                Err(e) => return Err(self.read_error(e)),
+            };
+            current.limit = current.limit.max(size);
+            self.last.0 = newest.max(current.number);
+        }
+        Ok(Next::More)
+    }
+
+    /// Opens the file `self.next`, or makes the next one that exists `self.next`.
+    fn enter(
+        &mut self,
+        limit: Option<u64>,
+        committed: Option<&Committed>,
+        out: &mut Vec<u8>,
+    ) -> Result<Next, ReadError> {
+        let number = self.next;
+        let opened = match (self.files.take(number), committed) {
+            // The end of the rotation is a commit, so it can be waited for like any other.
+            (Err(ReadError::Rotating { .. }), Some(committed)) => {
+                return Ok(Next::Step(wait_or_end(committed)));
+            }
+            (opened, _) => opened?,
+        };
+        match opened {
+            Opened::File(file) => {
+                let limit = match committed {
+                    // How far a file may be read that may be the current one is asked for when
+                    // its end is reached.
+                    Some(_) => 0,
+                    None => {
+                        let size = file.metadata().map(|meta| meta.len());
+                        let size =
+                            size.map_err(|e| ReadError::read(&self.files.path(number), e))?;
+                        limit.map_or(size, |limit| limit.min(size))
+                    }
+                };
+                self.join(&file, number, out);
+                self.current = Some(Current {
+                    file,
+                    number,
+                    pos: 0,
+                    limit,
+                });
+                Ok(Next::More)
+            }
+            Opened::Gone { next } => {
+                // A hole in the names of a stopped container's files is no news.
+                self.skipped |= self.files.is_live();
+                self.next = next;
+                Ok(Next::More)
+            }
+            Opened::Future => Ok(Next::Step(match committed {
+                Some(committed) => wait_or_end(committed),
+                None => Step::End,
+            })),
+        }
+    }
+
+    /// Before the first record of a file: compares its number with the one expected.
+    fn join(&mut self, file: &File, number: u64, out: &mut Vec<u8>) {
+        let first = self.files.first_seq(number);
+        let records = match (self.seq, first) {
+            (Some((old, seq)), Some((new, first))) if old == new => Some(first.saturating_sub(seq)),
+            // The side file went away with a rotation that is faster than we are. How much is
+            // missing will be known at the next file, or when we have caught up.
+            (Some(_), None) => return,
+            _ => None,
+        };
+        self.seq = first;
+        let skipped = std::mem::take(&mut self.skipped);
+        if records.map_or(skipped, |n| n > 0) {
+            let cause = if skipped { gap::ROTATED } else { gap::LOST };
+            let size = file.metadata().map_or(0, |meta| meta.len());
+            let next = Prober::new().at_or_after(file, 0, size, false);
+            let to = next.ok().flatten().map(|probe| probe.time);
+            self.missing(records, to, cause, out);
+        }
+    }
+
+    /// Counts missing records. The client is told of what it missed itself: files that went away
+    /// while it read, and what was lost since it had caught up. What was lost before it asked is
+    /// only counted: most often somebody has emptied the file on purpose.
+    fn missing(
+        &mut self,
+        records: Option<u64>,
+        to: Option<Moment>,
+        cause: &'static str,
+        out: &mut Vec<u8>,
+    ) {
+        self.stats.gaps += 1;
+        self.stats.missed_records += records.unwrap_or(0);
+        if !self.caught_up && cause != gap::ROTATED {
+            return;
+        }
+        let gap = Gap {
+            records,
+            bytes: None,
+            from: self.output.last_time(),
+            to,
+            cause,
+        };
+        self.output.notice(&gap.message(), out);
+    }
+}
+
+fn size_of(current: &Current) -> std::io::Result<u64> {
+    Ok(current.file.metadata()?.len())
+}
+
+fn wait_or_end(committed: &Committed) -> Step {
+    if committed.done {
+        Step::End
+    } else {
+        Step::CaughtUp {
+            commit: committed.commit,
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! The endpoints over a [`Daemon`]: which function answers which route.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use tokio::net::UnixListener;
+use tokio::sync::watch;
+
+use super::reply::{self, Answer};
+use super::request::Request;
+use super::router::{Backend, Route, Router};
+use super::server::{self, Limits};
+use super::{attach, containers, events, images, load, logs, networks, system, wait};
+use crate::daemon::Daemon;
+use crate::errors::ApiError;
+
+/// Serves the API on a listener until `stop` becomes true. Returns once the connections have
+/// ended, or were cut after a few seconds.
+pub(crate) async fn serve(
+    daemon: Arc<Daemon>,
+    listener: UnixListener,
+    stop: watch::Receiver<bool>,
+) {
+    let router = Router(Arc::new(Api { daemon }));
+    server::serve(listener, Arc::new(router), Limits::default(), stop).await;
+}
+
+struct Api {
+    daemon: Arc<Daemon>,
+}
+
+impl Backend for Api {
+    async fn serve(
+        self: Arc<Self>,
+        route: Route,
+        name: String,
+        mut request: Request,
+    ) -> Result<Answer, ApiError> {
+        let daemon = &self.daemon;
+        let reply = match route {
+            Route::Version => reply::json(StatusCode::OK, &system::version()),
+            Route::Info => reply::json(StatusCode::OK, &system::info(daemon).await),
+            Route::Events => events::stream(&daemon.events, &request)?,
+            Route::ContainerList => containers::list(daemon, &request).await?,
+            Route::ContainerCreate => containers::create(daemon, &mut request).await?,
+            Route::ContainerInspect => containers::inspect(daemon, &name, &request).await?,
+            Route::ContainerStart => containers::start(daemon, &name, &request).await?,
+            Route::ContainerAttach => return Ok(attach::attach(daemon, &name, request).await),
+            Route::ContainerWait => wait::wait(daemon, &name, &request).await?,
+            Route::ContainerResize => containers::resize(daemon, &name, &request).await?,
+            Route::ContainerLogs => logs::stream(daemon, &name, &request).await?,
+            Route::ContainerKill => containers::kill(daemon, &name, &request).await?,
+            Route::ContainerStop => containers::stop(daemon, &name, &request).await?,
+            Route::ContainerRemove => containers::remove(daemon, &name, &request).await?,
+            Route::ImageList => images::list(daemon, &request).await?,
+            Route::ImageInspect => images::inspect(daemon, name).await?,
+            Route::ImageRemove => images::remove(daemon, name, &request).await?,
+            Route::ImageTag => images::tag(daemon, name, &request).await?,
+            Route::ImageCreate => load::create(daemon, request).await?,
+            Route::ImageLoad => load::load(daemon, request).await?,
+            Route::NetworkList => reply::json(StatusCode::OK, &networks::list()),
+            Route::NetworkInspect => reply::json(StatusCode::OK, &networks::inspect(&name)?),
+            Route::VolumeList => reply::json(StatusCode::OK, &networks::volumes()),
+            Route::VolumeInspect => return Err(networks::no_volume(&name)),
+            Route::PluginList => reply::json(StatusCode::OK, &[(); 0]),
+            Route::PluginInspect => return Err(networks::no_plugin(&name)),
+            // Answered by the router.
+            Route::Ping | Route::Swarm | Route::NotBuilt | Route::Experimental => {
+                return Err(ApiError::not_found("page not found"));
+            }
+        };
+        Ok(reply.into())
+    }
+}

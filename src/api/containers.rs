@@ -1,0 +1,157 @@
+//! `/containers/...` without the streams, which have files of their own.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use hyper::body::Body;
+use serde_json::json;
+
+use super::filters::Filters;
+use super::reply::{self, Reply};
+use super::request::Request;
+use crate::container::{ListOptions, RemoveOptions};
+use crate::daemon::Daemon;
+use crate::errors::ApiError;
+
+/// Keys of `docker ps --filter`.
+const LIST_KEYS: &[&str] = &[
+    "ancestor",
+    "before",
+    "exited",
+    "expose",
+    "health",
+    "id",
+    "isolation",
+    "is-task",
+    "label",
+    "name",
+    "network",
+    "publish",
+    "since",
+    "status",
+    "volume",
+];
+
+/// `GET /containers/json`.
+pub(crate) async fn list(daemon: &Arc<Daemon>, request: &Request) -> Result<Reply, ApiError> {
+    let query = &request.query;
+    let filters = Filters::parse(query.text("filters"))?;
+    filters.validate(LIST_KEYS)?;
+    let options = ListOptions {
+        all: query.flag("all"),
+        limit: query.number("limit")?.unwrap_or(0),
+        size: query.flag("size"),
+        filters,
+    };
+    let list = daemon.list(options).await?;
+    Ok(reply::json(StatusCode::OK, &list))
+}
+
+/// `POST /containers/create`.
+pub(crate) async fn create(daemon: &Arc<Daemon>, request: &mut Request) -> Result<Reply, ApiError> {
+    let body = request
+        .json()
+        .await?
+        .ok_or_else(|| ApiError::invalid("invalid JSON: got EOF while reading request body"))?;
+    let created = daemon.create(request.query.some("name"), body).await?;
+    Ok(reply::json(
+        StatusCode::CREATED,
+        &json!({"Id": created.id, "Warnings": created.warnings}),
+    ))
+}
+
+/// `POST /containers/{name}/start`.
+pub(crate) async fn start(
+    daemon: &Arc<Daemon>,
+    name: &str,
+    request: &Request,
+) -> Result<Reply, ApiError> {
+    // As Docker: up to seven bytes may be `null` or `{}`; a chunked body is one.
+    let hint = request.body.size_hint();
+    if hint.upper().is_none_or(|length| length > 7) {
+        return Err(ApiError::invalid(
+            "starting container with non-empty request body was deprecated since API v1.22 and \
+             removed in v1.24",
+        ));
+    }
+    let container = daemon.find(name)?;
+    daemon.start(&container).await?;
+    Ok(reply::empty(StatusCode::NO_CONTENT))
+}
+
+/// `POST /containers/{name}/stop`.
+pub(crate) async fn stop(
+    daemon: &Arc<Daemon>,
+    name: &str,
+    request: &Request,
+) -> Result<Reply, ApiError> {
+    let seconds = request.query.number("t")?;
+    let container = daemon.find(name)?;
+    daemon
+        .stop(&container, request.query.some("signal"), seconds)
+        .await?;
+    Ok(reply::empty(StatusCode::NO_CONTENT))
+}
+
+/// `POST /containers/{name}/kill`.
+pub(crate) async fn kill(
+    daemon: &Arc<Daemon>,
+    name: &str,
+    request: &Request,
+) -> Result<Reply, ApiError> {
+    let container = daemon.find(name)?;
+    daemon
+        .kill(&container, request.query.text("signal"))
+        .await?;
+    Ok(reply::empty(StatusCode::NO_CONTENT))
+}
+
+/// `POST /containers/{name}/resize`.
+pub(crate) async fn resize(
+    daemon: &Arc<Daemon>,
+    name: &str,
+    request: &Request,
+) -> Result<Reply, ApiError> {
+    let height = size(request, "h")?;
+    let width = size(request, "w")?;
+    let container = daemon.find(name)?;
+    daemon.resize(&container, height, width).await?;
+    Ok(reply::empty(StatusCode::OK))
+}
+
+/// A terminal's size in cells.
+fn size(request: &Request, key: &str) -> Result<u16, ApiError> {
+    let text = request.query.text(key);
+    text.parse()
+        .map_err(|_| ApiError::invalid(format!("strconv.Atoi: parsing \"{text}\": invalid syntax")))
+}
+
+/// `GET /containers/{name}/json`.
+pub(crate) async fn inspect(
+    daemon: &Arc<Daemon>,
+    name: &str,
+    request: &Request,
+) -> Result<Reply, ApiError> {
+    let container = daemon.find(name)?;
+    let shape = daemon
+        .inspect(&container, request.query.flag("size"))
+        .await?;
+    Ok(reply::json(StatusCode::OK, &shape))
+}
+
+/// `DELETE /containers/{name}`.
+pub(crate) async fn remove(
+    daemon: &Arc<Daemon>,
+    name: &str,
+    request: &Request,
+) -> Result<Reply, ApiError> {
+    let query = &request.query;
+    let options = RemoveOptions {
+        force: query.flag("force"),
+        volumes: query.flag("v"),
+        link: query.flag("link"),
+    };
+    let container = daemon.find(name)?;
+    daemon.remove(&container, name, options).await?;
+    Ok(reply::empty(StatusCode::NO_CONTENT))
+}

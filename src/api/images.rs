@@ -1,0 +1,292 @@
+//! `/images/...`: list, inspect, history, tag, remove. Loading and importing are in `load`.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::filters::Filters;
+use super::reply::{self, Reply};
+use super::request::Request;
+use super::time;
+use super::version::ApiVersion;
+use crate::daemon::Daemon;
+use crate::errors::ApiError;
+use crate::image::{Image, ImageError, ImageStore, InUse, Removed};
+
+/// Keys of `docker images --filter`.
+const LIST_KEYS: &[&str] = &["before", "dangling", "label", "reference", "since", "until"];
+/// Older clients expect a placeholder in the lists of an image without a name.
+const NO_PLACEHOLDER: ApiVersion = ApiVersion::new(1, 43);
+
+impl From<ImageError> for ApiError {
+    fn from(error: ImageError) -> Self {
+        Self::new(error.kind(), crate::errors::chain(&error))
+    }
+}
+
+/// Runs a blocking function of the store.
+pub(super) async fn blocking<T, F>(daemon: &Arc<Daemon>, run: F) -> Result<T, ApiError>
+where
+    T: Send + 'static,
+    F: FnOnce(&ImageStore) -> Result<T, ImageError> + Send + 'static,
+{
+    let images = Arc::clone(&daemon.images);
+    tokio::task::spawn_blocking(move || run(&images))
+        .await
+        .map_err(|error| ApiError::system(format!("image store: {error}")))?
+        .map_err(ApiError::from)
+}
+
+/// `GET /images/json`.
+pub(crate) async fn list(daemon: &Arc<Daemon>, request: &Request) -> Result<Reply, ApiError> {
+    let filters = Filters::parse(request.query.text("filters"))?;
+    filters.validate(LIST_KEYS)?;
+    let dangling = filters.boolean("dangling")?;
+    let bound = |key: &'static str| {
+        let name = filters.get(key).first().cloned();
+        async move {
+            match name {
+                Some(name) => blocking(daemon, move |images| images.resolve(&name))
+                    .await
+                    .map(|image| Some(seconds(&image))),
+                None => Ok(None),
+            }
+        }
+    };
+    let before = bound("before").await?;
+    let since = bound("since").await?;
+    let until = match filters.get("until").first() {
+        Some(text) => time::parse("until", text)?.map(|nanos| nanos.div_euclid(1_000_000_000)),
+        None => None,
+    };
+    let images = blocking(daemon, |images| Ok(images.list())).await?;
+    let mut found: Vec<(i64, Value)> = images
+        .iter()
+        .filter(|image| dangling.is_none_or(|wanted| image.repo_tags.is_empty() == wanted))
+        .filter(|image| filters.labels("label", &image.config.labels))
+        .map(|image| (seconds(image), image))
+        .filter(|(created, _)| before.is_none_or(|bound| *created < bound))
+        .filter(|(created, _)| since.is_none_or(|bound| *created > bound))
+        .filter(|(created, _)| until.is_none_or(|bound| *created < bound))
+        .filter_map(|(created, image)| {
+            let tags = matching_tags(&filters, image)?;
+            Some((created, summary(image, created, tags, request.version)))
+        })
+        .collect();
+    found.sort_by_key(|(created, _)| std::cmp::Reverse(*created));
+    let list: Vec<Value> = found.into_iter().map(|(_, value)| value).collect();
+    Ok(reply::json(StatusCode::OK, &list))
+}
+
+/// Names of an image that a `reference` filter leaves; `None` if it leaves none.
+fn matching_tags(filters: &Filters, image: &Image) -> Option<Vec<String>> {
+    let patterns = filters.get("reference");
+    if patterns.is_empty() {
+        return Some(image.repo_tags.clone());
+    }
+    let tags: Vec<String> = image
+        .repo_tags
+        .iter()
+        .filter(|tag| {
+            let repo = tag.rsplit_once(':').map_or(tag.as_str(), |(repo, _)| repo);
+            patterns
+                .iter()
+                .any(|pattern| glob(pattern, tag) || glob(pattern, repo))
+        })
+        .cloned()
+        .collect();
+    (!tags.is_empty()).then_some(tags)
+}
+
+/// Go's `path.Match` without character classes: `*` and `?` do not match `/`.
+fn glob(pattern: &str, text: &str) -> bool {
+    fn matches(pattern: &[u8], text: &[u8]) -> bool {
+        match pattern {
+            [] => text.is_empty(),
+            [b'*', rest @ ..] => {
+                let end = text.iter().position(|b| *b == b'/').unwrap_or(text.len());
+                (0..=end).any(|skip| matches(rest, &text[skip..]))
+            }
+            [b'?', rest @ ..] => {
+                text.first().is_some_and(|b| *b != b'/') && matches(rest, &text[1..])
+            }
+            [b'\\', literal, rest @ ..] | [literal, rest @ ..] => {
+                text.first() == Some(literal) && matches(rest, &text[1..])
+            }
+        }
+    }
+    // Each star multiplies the work.
+    pattern.len() <= 256
+        && pattern.bytes().filter(|b| *b == b'*').count() <= 8
+        && matches(pattern.as_bytes(), text.as_bytes())
+}
+
+/// When an image was made, Unix seconds; 0 if it does not say.
+fn seconds(image: &Image) -> i64 {
+    image
+        .created
+        .parse::<jiff::Timestamp>()
+        .map_or(0, jiff::Timestamp::as_second)
+}
+
+fn summary(image: &Image, created: i64, tags: Vec<String>, version: ApiVersion) -> Value {
+    let mut tags = tags;
+    let mut digests = image.repo_digests.clone();
+    if tags.is_empty() && digests.is_empty() && version < NO_PLACEHOLDER {
+        tags.push("<none>:<none>".to_owned());
+        digests.push("<none>@<none>".to_owned());
+    }
+    json!({
+        "Containers": -1,
+        "Created": created,
+        "Id": image.id,
+        "Labels": image.config.labels,
+        "ParentId": "",
+        "RepoDigests": digests,
+        "RepoTags": tags,
+        "SharedSize": -1,
+        "Size": image.size,
+        "VirtualSize": image.size,
+    })
+}
+
+/// `GET /images/{name}/json`.
+pub(crate) async fn inspect(daemon: &Arc<Daemon>, name: String) -> Result<Reply, ApiError> {
+    let image = blocking(daemon, move |images| images.resolve(&name)).await?;
+    Ok(reply::json(StatusCode::OK, &shape(&image)))
+}
+
+fn shape(image: &Image) -> Value {
+    json!({
+        "Id": image.id,
+        "RepoTags": image.repo_tags,
+        "RepoDigests": image.repo_digests,
+        "Parent": "",
+        "Comment": "",
+        "Created": image.created,
+        "Container": "",
+        "ContainerConfig": null,
+        "DockerVersion": "",
+        "Author": "",
+        "Config": image.config,
+        "Architecture": image.architecture,
+        "Os": image.os,
+        "Size": image.size,
+        "VirtualSize": image.size,
+        "GraphDriver": {"Name": "overlay2", "Data": null},
+        "RootFS": {"Type": "layers", "Layers": image.layers},
+        "Metadata": {"LastTagTime": "0001-01-01T00:00:00Z"},
+    })
+}
+
+/// `POST /images/{name}/tag`.
+pub(crate) async fn tag(
+    daemon: &Arc<Daemon>,
+    name: String,
+    request: &Request,
+) -> Result<Reply, ApiError> {
+    let repo = request.query.text("repo").to_owned();
+    let tag = request.query.text("tag").to_owned();
+    if repo.is_empty() {
+        return Err(ApiError::invalid(
+            "refusing to create a tag with an empty repository",
+        ));
+    }
+    let shown = with_tag(&repo, &tag);
+    let id = blocking(daemon, move |images| {
+        let image = images.resolve(&name)?;
+        images.tag(&image.id, &repo, &tag)?;
+        Ok(image.id.clone())
+    })
+    .await?;
+    publish(daemon, "tag", &id, &shown);
+    Ok(reply::empty(StatusCode::CREATED))
+}
+
+/// `repo:tag`, or `repo` as it is without a tag.
+pub(super) fn with_tag(repo: &str, tag: &str) -> String {
+    if tag.is_empty() {
+        repo.to_owned()
+    } else {
+        format!("{repo}:{tag}")
+    }
+}
+
+/// `DELETE /images/{name}`.
+pub(crate) async fn remove(
+    daemon: &Arc<Daemon>,
+    name: String,
+    request: &Request,
+) -> Result<Reply, ApiError> {
+    let force = request.query.flag("force");
+    let no_prune = request.query.flag("noprune");
+    let users = Arc::clone(daemon);
+    let removed = blocking(daemon, move |images| {
+        images.remove(&name, force, no_prune, &|id| in_use(&users, id))
+    })
+    .await?;
+    let list: Vec<Value> = removed
+        .iter()
+        .map(|entry| match entry {
+            Removed::Untagged(name) => json!({"Untagged": name}),
+            Removed::Deleted(id) => json!({"Deleted": id}),
+        })
+        .collect();
+    for entry in &removed {
+        match entry {
+            Removed::Untagged(name) => publish(daemon, "untag", name, name),
+            Removed::Deleted(id) if id.starts_with("sha256:") => publish(daemon, "delete", id, id),
+            Removed::Deleted(_) => {}
+        }
+    }
+    Ok(reply::json(StatusCode::OK, &list))
+}
+
+/// The container that keeps an image from being removed; a running one first.
+fn in_use(daemon: &Daemon, image: &str) -> Option<InUse> {
+    let mut stopped = None;
+    for container in daemon.containers.all() {
+        if container.image_id() != image {
+            continue;
+        }
+        if container.is_running() {
+            return Some(InUse {
+                container: container.id.clone(),
+                running: true,
+            });
+        }
+        stopped = Some(InUse {
+            container: container.id.clone(),
+            running: false,
+        });
+    }
+    stopped
+}
+
+/// An event of an image.
+pub(super) fn publish(daemon: &Arc<Daemon>, action: &str, id: &str, name: &str) {
+    let attributes = [("name".to_owned(), name.to_owned())].into();
+    daemon.events.publish("image", action, id, attributes);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references() {
+        for (pattern, text, expected) in [
+            ("busybox", "busybox", true),
+            ("busy*", "busybox:1", true),
+            ("*", "a/b", false),
+            ("*/*", "a/b", true),
+            ("b?sybox", "busybox", true),
+            ("busybox:1", "busybox:2", false),
+            ("a*c*e", "abcde", true),
+            ("", "x", false),
+        ] {
+            assert_eq!(glob(pattern, text), expected, "{pattern} {text}");
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Images from a stream: `POST /images/load` and `POST /images/create`. The request's body is read
+//! by the store on a thread of its own while it arrives; progress goes back meanwhile.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use super::images;
+use super::reply::{self, Reply};
+use super::request::Request;
+use crate::daemon::Daemon;
+use crate::errors::{ApiError, ErrorKind};
+use crate::image::LoadEvent;
+
+/// How long the rest of a body is taken that the store had no use for (padding, or all of it after
+/// an error): a client that cannot finish sending may not read the answer.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// `POST /images/load`.
+pub(crate) async fn load(daemon: &Arc<Daemon>, request: Request) -> Result<Reply, ApiError> {
+    let mut body = request.into_reader();
+    let daemon = Arc::clone(daemon);
+    progress(move |report| {
+        let result = daemon
+            .images
+            .load(&mut body, &mut |event| {
+                let LoadEvent::Loaded { id, name } = event;
+                report(json!({ "stream": loaded_line(&id, name.as_deref()) }));
+                images::publish(&daemon, "load", &id, name.as_deref().unwrap_or(&id));
+            })
+            .map_err(ApiError::from);
+        body.discard(DRAIN);
+        result
+    })
+    .await
+}
+
+/// As Docker's: by name, or by id for an image without one.
+fn loaded_line(id: &str, name: Option<&str>) -> String {
+    match name {
+        Some(name) => format!("Loaded image: {name}\n"),
+        None => format!("Loaded image ID: {id}\n"),
+    }
+}
+
+/// `POST /images/create`: an import (`fromSrc=-`), or a pull, which is not built.
+pub(crate) async fn create(daemon: &Arc<Daemon>, request: Request) -> Result<Reply, ApiError> {
+    let query = request.query.clone();
+    if let Some(image) = query.some("fromImage") {
+        return Err(ApiError::not_found(format!(
+            "pull access denied for {}, repository does not exist or may require 'docker login': \
+             pulling is not built in this version of Taffrail, use load or import",
+            familiar(image)
+        )));
+    }
+    match query.text("fromSrc") {
+        "-" => {}
+        "" => {
+            return Err(ApiError::invalid(
+                "one of fromImage and fromSrc must be given",
+            ));
+        }
+        _ => {
+            return Err(ApiError::new(
+                ErrorKind::NotImplemented,
+                "import from a URL is not built in this version of Taffrail, use fromSrc=-",
+            ));
+        }
+    }
+    let reference = query
+        .some("repo")
+        .map(|repo| images::with_tag(repo, query.text("tag")));
+    let message = query.text("message").to_owned();
+    let changes = query.all("changes");
+    let mut body = request.into_reader();
+    let daemon = Arc::clone(daemon);
+    progress(move |report| {
+        let result = daemon
+            .images
+            .import(&mut body, reference.as_deref(), &message, &changes)
+            .map_err(ApiError::from);
+        body.discard(DRAIN);
+        let image = result?;
+        report(json!({ "status": image.id }));
+        images::publish(
+            &daemon,
+            "import",
+            &image.id,
+            reference.as_deref().unwrap_or(&image.id),
+        );
+        Ok(())
+    })
+    .await
+}
+
+/// The name as people write it.
+fn familiar(image: &str) -> &str {
+    let name = image.strip_prefix("docker.io/").unwrap_or(image);
+    name.strip_prefix("library/").unwrap_or(name)
+}
+
+/// Runs blocking work that reports JSON records. The answer begins with the first record or the
+/// end, so that an error before is a proper one; an error after it is a record.
+async fn progress<F>(work: F) -> Result<Reply, ApiError>
+where
+    F: FnOnce(&mut dyn FnMut(Value)) -> Result<(), ApiError> + Send + 'static,
+{
+    let (records, mut waiting) = mpsc::channel::<Bytes>(16);
+    let mut task = tokio::task::spawn_blocking(move || {
+        work(&mut |record| {
+            // The work goes on for a client that is gone.
+            let _ = records.blocking_send(reply::json_line(&record));
+        })
+    });
+    let first = waiting.recv().await;
+    let Some(first) = first else {
+        // No record: the work is through.
+        let result = (&mut task).await;
+        result.map_err(|error| ApiError::system(format!("image store: {error}")))??;
+        let (_, reply) = reply::stream("application/json");
+        return Ok(reply);
+    };
+    let (sender, reply) = reply::stream("application/json");
+    tokio::spawn(async move {
+        let mut next = Some(first);
+        while let Some(record) = next {
+            // Taken also without a client: the work must not wait for one.
+            let _ = sender.send(record).await;
+            next = waiting.recv().await;
+        }
+        let message = match task.await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.message,
+            Err(error) => format!("image store: {error}"),
+        };
+        let record = json!({"errorDetail": {"message": message}, "error": message});
+        let _ = sender.send(reply::json_line(&record)).await;
+    });
+    Ok(reply)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts() {
+        assert_eq!(
+            loaded_line("sha256:1", Some("busybox:latest")),
+            "Loaded image: busybox:latest\n"
+        );
+        assert_eq!(loaded_line("sha256:1", None), "Loaded image ID: sha256:1\n");
+        assert_eq!(familiar("docker.io/library/x"), "x");
+        assert_eq!(familiar("docker.io/a/x"), "a/x");
+        assert_eq!(familiar("r.example/a"), "r.example/a");
+    }
+}

@@ -1,0 +1,73 @@
+//! `GET /containers/{name}/logs`: header at once, then the log as it is read, a chunk a read.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header;
+use taffrail_log::{Format, Query};
+
+use super::frame::{self, StreamId};
+use super::logs_query::{self, LogsQuery};
+use super::reply::{self, Reply};
+use super::request::Request;
+use crate::daemon::Daemon;
+use crate::errors::ApiError;
+
+/// Streams a container's log.
+///
+/// # Errors
+/// Those of section "logs" of the Engine API: 400 for a bad query, 404, 409, 501.
+pub(crate) async fn stream(
+    daemon: &Arc<Daemon>,
+    name: &str,
+    request: &Request,
+) -> Result<Reply, ApiError> {
+    let wanted = LogsQuery::parse(&request.query)?;
+    let container = daemon.find(name)?;
+    let tty = container.tty();
+    let query = Query {
+        since: wanted.since,
+        until: wanted.until,
+        tail: wanted.tail,
+        stdout: wanted.stdout,
+        stderr: wanted.stderr,
+        follow: wanted.follow,
+    };
+    let format = Format {
+        multiplexed: !tty,
+        timestamps: wanted.timestamps,
+        details: wanted.details,
+        // Many clients show a frame as a record; those that do not get bulk in fewer frames.
+        coalesce: !wanted.follow && logs_query::demultiplexes(request.header(header::USER_AGENT)),
+    };
+    let mut log = daemon.logs(&container, query, format).await?;
+    let (sender, reply) = reply::stream(logs_query::content_type(tty, request.version));
+    let peer = request.peer.clone();
+    tokio::spawn(async move {
+        let gone = peer.gone();
+        tokio::pin!(gone);
+        loop {
+            let next = tokio::select! {
+                next = log.next() => next,
+                () = &mut gone => return,
+            };
+            let chunk = match next {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::warn!(container = container.id, error = %error, "log cannot be read");
+                    let text = format!("Error grabbing logs: {error}\n");
+                    let mut out = Vec::new();
+                    frame::append(&mut out, !tty, StreamId::SystemError, text.as_bytes());
+                    // The stream ends either way.
+                    let _ = sender.send(Bytes::from(out)).await;
+                    return;
+                }
+            };
+            if sender.send(chunk).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(reply)
+}

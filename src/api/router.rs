@@ -1,0 +1,372 @@
+//! From method and path to a [`Route`]: the table of endpoints, versions, and the answers that
+//! need no daemon (ping, unknown paths, what is not built).
+
+use std::sync::Arc;
+
+use http::{HeaderValue, Method, StatusCode, header};
+use hyper::body::Incoming;
+
+use super::connection::Peer;
+use super::query::{self, Query};
+use super::reply::{self, Answer, Reply};
+use super::request::Request;
+use super::server::Service;
+use super::version;
+use crate::errors::{ApiError, ErrorKind};
+
+/// An endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Route {
+    Ping,
+    Version,
+    Info,
+    Events,
+    ContainerList,
+    ContainerCreate,
+    ContainerInspect,
+    ContainerStart,
+    ContainerAttach,
+    ContainerWait,
+    ContainerResize,
+    ContainerLogs,
+    ContainerKill,
+    ContainerStop,
+    ContainerRemove,
+    ImageList,
+    ImageInspect,
+    ImageRemove,
+    ImageTag,
+    ImageCreate,
+    ImageLoad,
+    NetworkList,
+    NetworkInspect,
+    VolumeList,
+    VolumeInspect,
+    PluginList,
+    PluginInspect,
+    /// Known to Docker, answered by 503: this is no swarm.
+    Swarm,
+    /// Known to Docker, not built in this version: 501.
+    NotBuilt,
+    /// Docker's own 404 on a server without experimental mode.
+    Experimental,
+}
+
+/// Method (`*` is any), path with at most one `{}` (any text that is not empty), endpoint. The
+/// first match counts, so exact paths come before patterns.
+const ROUTES: &[(&str, &str, Route)] = &[
+    ("HEAD", "/_ping", Route::Ping),
+    ("GET", "/_ping", Route::Ping),
+    ("GET", "/version", Route::Version),
+    ("GET", "/info", Route::Info),
+    ("GET", "/events", Route::Events),
+    ("GET", "/containers/json", Route::ContainerList),
+    ("POST", "/containers/create", Route::ContainerCreate),
+    ("POST", "/containers/prune", Route::NotBuilt),
+    ("GET", "/containers/{}/json", Route::ContainerInspect),
+    ("POST", "/containers/{}/start", Route::ContainerStart),
+    ("POST", "/containers/{}/attach", Route::ContainerAttach),
+    ("GET", "/containers/{}/attach/ws", Route::NotBuilt),
+    ("POST", "/containers/{}/wait", Route::ContainerWait),
+    ("POST", "/containers/{}/resize", Route::ContainerResize),
+    ("GET", "/containers/{}/logs", Route::ContainerLogs),
+    ("POST", "/containers/{}/kill", Route::ContainerKill),
+    ("POST", "/containers/{}/stop", Route::ContainerStop),
+    ("POST", "/containers/{}/restart", Route::NotBuilt),
+    ("POST", "/containers/{}/pause", Route::NotBuilt),
+    ("POST", "/containers/{}/unpause", Route::NotBuilt),
+    ("POST", "/containers/{}/rename", Route::NotBuilt),
+    ("POST", "/containers/{}/update", Route::NotBuilt),
+    ("POST", "/containers/{}/exec", Route::NotBuilt),
+    ("GET", "/containers/{}/top", Route::NotBuilt),
+    ("GET", "/containers/{}/stats", Route::NotBuilt),
+    ("GET", "/containers/{}/changes", Route::NotBuilt),
+    ("GET", "/containers/{}/export", Route::NotBuilt),
+    ("HEAD", "/containers/{}/archive", Route::NotBuilt),
+    ("GET", "/containers/{}/archive", Route::NotBuilt),
+    ("PUT", "/containers/{}/archive", Route::NotBuilt),
+    ("*", "/containers/{}/checkpoints", Route::Experimental),
+    ("*", "/containers/{}/checkpoints/{}", Route::Experimental),
+    ("DELETE", "/containers/{}", Route::ContainerRemove),
+    ("POST", "/commit", Route::NotBuilt),
+    ("POST", "/exec/{}/start", Route::NotBuilt),
+    ("POST", "/exec/{}/resize", Route::NotBuilt),
+    ("GET", "/exec/{}/json", Route::NotBuilt),
+    ("GET", "/images/json", Route::ImageList),
+    ("GET", "/images/search", Route::NotBuilt),
+    ("GET", "/images/get", Route::NotBuilt),
+    ("POST", "/images/create", Route::ImageCreate),
+    ("POST", "/images/load", Route::ImageLoad),
+    ("POST", "/images/prune", Route::NotBuilt),
+    ("GET", "/images/{}/json", Route::ImageInspect),
+    ("GET", "/images/{}/history", Route::NotBuilt),
+    ("GET", "/images/{}/get", Route::NotBuilt),
+    ("POST", "/images/{}/tag", Route::ImageTag),
+    ("POST", "/images/{}/push", Route::NotBuilt),
+    ("DELETE", "/images/{}", Route::ImageRemove),
+    ("GET", "/distribution/{}/json", Route::NotBuilt),
+    ("POST", "/auth", Route::NotBuilt),
+    ("GET", "/system/df", Route::NotBuilt),
+    ("POST", "/build", Route::NotBuilt),
+    ("POST", "/build/prune", Route::NotBuilt),
+    ("POST", "/build/cancel", Route::NotBuilt),
+    ("POST", "/session", Route::NotBuilt),
+    ("POST", "/grpc", Route::NotBuilt),
+    ("GET", "/networks", Route::NetworkList),
+    ("GET", "/networks/{}", Route::NetworkInspect),
+    ("POST", "/networks/create", Route::NotBuilt),
+    ("POST", "/networks/prune", Route::NotBuilt),
+    ("POST", "/networks/{}/connect", Route::NotBuilt),
+    ("POST", "/networks/{}/disconnect", Route::NotBuilt),
+    ("DELETE", "/networks/{}", Route::NotBuilt),
+    ("GET", "/volumes", Route::VolumeList),
+    ("GET", "/volumes/{}", Route::VolumeInspect),
+    ("POST", "/volumes/create", Route::NotBuilt),
+    ("POST", "/volumes/prune", Route::NotBuilt),
+    ("DELETE", "/volumes/{}", Route::NotBuilt),
+    ("GET", "/plugins", Route::PluginList),
+    ("GET", "/plugins/{}/json", Route::PluginInspect),
+    ("*", "/swarm", Route::Swarm),
+    ("*", "/swarm/{}", Route::Swarm),
+    ("*", "/services", Route::Swarm),
+    ("*", "/services/{}", Route::Swarm),
+    ("*", "/nodes", Route::Swarm),
+    ("*", "/nodes/{}", Route::Swarm),
+    ("*", "/tasks", Route::Swarm),
+    ("*", "/tasks/{}", Route::Swarm),
+    ("*", "/secrets", Route::Swarm),
+    ("*", "/secrets/{}", Route::Swarm),
+    ("*", "/configs", Route::Swarm),
+    ("*", "/configs/{}", Route::Swarm),
+];
+
+/// The table's entry for a decoded path without version, and the text that `{}` stood for.
+fn find<'a>(method: &Method, path: &'a str) -> Option<(&'static str, Route, &'a str)> {
+    ROUTES.iter().find_map(|(verb, pattern, route)| {
+        if *verb != "*" && *verb != method.as_str() {
+            return None;
+        }
+        Some((*pattern, *route, capture(pattern, path)?))
+    })
+}
+
+/// What the first `{}` of a pattern stands for in a path; `""` for an exact match.
+fn capture<'a>(pattern: &str, path: &'a str) -> Option<&'a str> {
+    let Some((prefix, suffix)) = pattern.split_once("{}") else {
+        return (pattern == path).then_some("");
+    };
+    let rest = path.strip_prefix(prefix)?;
+    let name = match suffix.split_once("{}") {
+        Some((middle, _)) => {
+            let (name, last) = rest.split_once(middle)?;
+            (!last.is_empty()).then_some(name)?
+        }
+        None => rest.strip_suffix(suffix)?,
+    };
+    (!name.is_empty()).then_some(name)
+}
+
+/// Serves the endpoints that need a daemon.
+pub(crate) trait Backend: Send + Sync + 'static {
+    /// Answers a request to an endpoint; `name` is the container, image, ... of its path.
+    fn serve(
+        self: Arc<Self>,
+        route: Route,
+        name: String,
+        request: Request,
+    ) -> impl Future<Output = Result<Answer, ApiError>> + Send;
+}
+
+/// The whole API over a backend.
+#[derive(Debug)]
+pub(crate) struct Router<B>(pub(crate) Arc<B>);
+
+impl<B: Backend> Service for Router<B> {
+    async fn answer(self: Arc<Self>, request: http::Request<Incoming>, peer: Peer) -> Answer {
+        let method = request.method().clone();
+        let started = std::time::Instant::now();
+        let path = request.uri().path().to_owned();
+        let answer = route(&self.0, request, peer).await;
+        tracing::debug!(
+            %method,
+            path,
+            answer = ?answer,
+            micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
+            "request"
+        );
+        answer
+    }
+}
+
+async fn route<B: Backend>(
+    backend: &Arc<B>,
+    request: http::Request<Incoming>,
+    peer: Peer,
+) -> Answer {
+    let (parts, body) = request.into_parts();
+    let Ok(path) = query::decode(parts.uri.path(), false) else {
+        return not_found().into();
+    };
+    let (asked, path) = match version::split(&path) {
+        Some((asked, rest)) => (Some(asked), rest),
+        None => (None, path.as_str()),
+    };
+    let Some((pattern, route, name)) = find(&parts.method, path) else {
+        return not_found().into();
+    };
+    let version = match version::negotiate(asked) {
+        Ok(version) => version,
+        Err(error) => return mark_ping(route, reply::error(&error)).into(),
+    };
+    let query = match Query::parse(parts.uri.query().unwrap_or("")) {
+        Ok(query) => query,
+        Err(error) => return mark_ping(route, reply::error(&error)).into(),
+    };
+    match route {
+        Route::Ping => {
+            let reply = if parts.method == Method::HEAD {
+                let mut reply = reply::empty(StatusCode::OK);
+                reply.headers_mut().insert(
+                    header::CONTENT_TYPE,
+                    HeaderValue::from_static("text/plain; charset=utf-8"),
+                );
+                reply
+            } else {
+                reply::text(StatusCode::OK, "OK")
+            };
+            mark_ping(route, reply).into()
+        }
+        Route::Swarm => reply::error(&ApiError::new(
+            ErrorKind::Unavailable,
+            "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" \
+             to connect this node to swarm and try again.",
+        ))
+        .into(),
+        Route::Experimental => not_found().into(),
+        Route::NotBuilt => reply::error(&ApiError::new(
+            ErrorKind::NotImplemented,
+            format!(
+                "{} {} is not built in this version of Taffrail",
+                parts.method,
+                pattern.replace("{}", "{name}")
+            ),
+        ))
+        .into(),
+        _ => {
+            let name = name.to_owned();
+            let request = Request {
+                method: parts.method,
+                query,
+                version,
+                headers: parts.headers,
+                body,
+                peer,
+            };
+            match Arc::clone(backend).serve(route, name, request).await {
+                Ok(answer) => answer,
+                Err(error) => {
+                    if error.kind == ErrorKind::System {
+                        tracing::warn!(?route, error = %error, "request failed");
+                    }
+                    reply::error(&error).into()
+                }
+            }
+        }
+    }
+}
+
+/// Unknown path or wrong method.
+fn not_found() -> Reply {
+    reply::error(&ApiError::not_found("page not found"))
+}
+
+/// The headers that clients read from any answer to `/_ping`, errors too.
+fn mark_ping(route: Route, mut reply: Reply) -> Reply {
+    if route == Route::Ping {
+        let headers = reply.headers_mut();
+        headers.insert(
+            header::CACHE_CONTROL,
+            HeaderValue::from_static("no-cache, no-store, must-revalidate"),
+        );
+        headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+        headers.insert("swarm", HeaderValue::from_static("inactive"));
+    }
+    reply
+}
+
+#[cfg(test)]
+mod unit {
+    use super::*;
+
+    fn lookup<'a>(method: &str, path: &'a str) -> Option<(Route, &'a str)> {
+        find(&Method::from_bytes(method.as_bytes()).unwrap(), path)
+            .map(|(_, route, name)| (route, name))
+    }
+
+    #[test]
+    fn paths_and_names() {
+        assert_eq!(
+            lookup("GET", "/containers/json"),
+            Some((Route::ContainerList, ""))
+        );
+        assert_eq!(
+            lookup("GET", "/containers/web/json"),
+            Some((Route::ContainerInspect, "web"))
+        );
+        assert_eq!(
+            lookup("DELETE", "/containers//web"),
+            Some((Route::ContainerRemove, "/web"))
+        );
+        assert_eq!(
+            lookup("GET", "/images/docker.io/library/bb:1/json"),
+            Some((Route::ImageInspect, "docker.io/library/bb:1"))
+        );
+        assert_eq!(
+            lookup("DELETE", "/images/a/b:1"),
+            Some((Route::ImageRemove, "a/b:1"))
+        );
+        assert_eq!(
+            lookup("POST", "/containers/x/checkpoints"),
+            Some((Route::Experimental, "x"))
+        );
+        assert_eq!(lookup("GET", "/swarm"), Some((Route::Swarm, "")));
+        assert_eq!(lookup("POST", "/swarm/init"), Some((Route::Swarm, "init")));
+        assert_eq!(
+            lookup("GET", "/plugins/x/json"),
+            Some((Route::PluginInspect, "x"))
+        );
+    }
+
+    #[test]
+    fn unknown_paths_and_wrong_methods() {
+        for (method, path) in [
+            ("GET", "/"),
+            ("GET", "/containers"),
+            ("GET", "/containers/"),
+            ("GET", "/containers//json"),
+            ("GET", "/containers/json/"),
+            ("PUT", "/containers/json"),
+            ("GET", "/containers/x/start"),
+            ("POST", "/_ping"),
+            ("DELETE", "/containers/"),
+            ("GET", "/swarmx"),
+        ] {
+            assert_eq!(lookup(method, path), None, "{method} {path}");
+        }
+    }
+
+    /// No entry is hidden by an earlier one.
+    #[test]
+    fn every_entry_is_reachable() {
+        for (verb, pattern, route) in ROUTES {
+            let method = if *verb == "*" { "GET" } else { verb };
+            let path = pattern.replace("{}", "n");
+            let found = find(&Method::from_bytes(method.as_bytes()).unwrap(), &path);
+            assert_eq!(
+                found.map(|(p, r, _)| (p, r)),
+                Some((*pattern, *route)),
+                "{verb} {pattern}"
+            );
+        }
+    }
+}

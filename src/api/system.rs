@@ -1,0 +1,272 @@
+//! `GET /version` and `GET /info` (docs: Engine API `SystemVersion`, `SystemInfo`).
+
+use std::fs;
+use std::num::NonZero;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+
+use serde_json::{Value, json};
+
+use super::version;
+use crate::container::{Status, time};
+use crate::daemon::Daemon;
+use crate::runtime::{cgroup_layout, security_options};
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// `GET /version`.
+pub(crate) fn version() -> Value {
+    let kernel = kernel();
+    let (max, min) = (version::MAX.to_string(), version::MIN.to_string());
+    json!({
+        "Platform": {"Name": "Taffrail"},
+        // The docker CLI prints the component called Engine as the server.
+        "Components": [{
+            "Name": "Engine",
+            "Version": VERSION,
+            "Details": {
+                "ApiVersion": max,
+                "Arch": architecture(),
+                "BuildTime": "",
+                "Experimental": "false",
+                "GitCommit": "",
+                "GoVersion": "",
+                "KernelVersion": kernel,
+                "MinAPIVersion": min,
+                "Os": "linux",
+            },
+        }],
+        "Version": VERSION,
+        "ApiVersion": max,
+        "MinAPIVersion": min,
+        "GitCommit": "",
+        "GoVersion": "",
+        "Os": "linux",
+        "Arch": architecture(),
+        "KernelVersion": kernel,
+        "BuildTime": "",
+    })
+}
+
+/// `GET /info`. Reads a few files of /proc and /etc.
+pub(crate) async fn info(daemon: &Arc<Daemon>) -> Value {
+    let daemon = Arc::clone(daemon);
+    tokio::task::spawn_blocking(move || gather(&daemon))
+        .await
+        .unwrap_or_else(|error| {
+            tracing::error!(error = %error, "info cannot be gathered");
+            json!({})
+        })
+}
+
+fn gather(daemon: &Daemon) -> Value {
+    let settings = daemon.settings();
+    let states: Vec<Status> = daemon
+        .containers
+        .all()
+        .iter()
+        .map(|container| container.record().state.status)
+        .collect();
+    let running = states.iter().filter(|s| **s == Status::Running).count();
+    let cgroups = cgroup_layout();
+    let runtimes: serde_json::Map<String, Value> = settings
+        .runtimes
+        .iter()
+        .map(|(name, runtime)| {
+            let mut shape = json!({"path": runtime.path});
+            if !runtime.args.is_empty() {
+                shape["runtimeArgs"] = json!(runtime.args);
+            }
+            (name.clone(), shape)
+        })
+        .collect();
+    let (support, warnings) = cgroups.support();
+    let commit = json!({"ID": "", "Expected": ""});
+    let parts = [
+        json!({
+            "ID": daemon.id,
+            "Containers": states.len(),
+            "ContainersRunning": running,
+            "ContainersPaused": 0,
+            "ContainersStopped": states.len() - running,
+            "Images": daemon.images.list().len(),
+            "Driver": "overlay2",
+            "DriverStatus": [["Backing Filesystem", backing(&settings.data_root)]],
+            "SystemStatus": null,
+            "Plugins": {
+                "Volume": [],
+                "Network": ["host", "null"],
+                "Authorization": null,
+                // Without `none`, as Docker.
+                "Log": ["json-file"],
+            },
+            "IPv4Forwarding": sysctl("net/ipv4/ip_forward"),
+            "BridgeNfIptables": sysctl("net/bridge/bridge-nf-call-iptables"),
+            "BridgeNfIp6tables": sysctl("net/bridge/bridge-nf-call-ip6tables"),
+            "Debug": settings.debug,
+            "NFd": fs::read_dir("/proc/self/fd").map_or(-1, |list| {
+                i64::try_from(list.count()).unwrap_or(-1)
+            }),
+            "NGoroutines": 0,
+            "SystemTime": time::rfc3339(time::now_ns()),
+            "LoggingDriver": settings.log_driver,
+            "CgroupDriver": cgroups.driver(),
+            "CgroupVersion": cgroups.version(),
+            "NEventsListener": daemon.events.subscribers(),
+        }),
+        json!({
+            "KernelVersion": kernel(),
+            "OperatingSystem": os_release("PRETTY_NAME").unwrap_or_else(|| "Linux".to_owned()),
+            "OSVersion": os_release("VERSION_ID").unwrap_or_default(),
+            "OSType": "linux",
+            "Architecture": std::env::consts::ARCH,
+            "IndexServerAddress": "https://index.docker.io/v1/",
+            "RegistryConfig": {
+                "AllowNondistributableArtifactsCIDRs": null,
+                "AllowNondistributableArtifactsHostnames": null,
+                "InsecureRegistryCIDRs": ["127.0.0.0/8"],
+                "IndexConfigs": {},
+                "Mirrors": null,
+            },
+            "NCPU": available_parallelism().map_or(1, NonZero::get),
+            "MemTotal": memory(),
+            "GenericResources": null,
+            "DockerRootDir": settings.data_root,
+            "HttpProxy": "",
+            "HttpsProxy": "",
+            "NoProxy": "",
+            "Name": host_name(),
+            "Labels": settings.labels,
+            "ExperimentalBuild": false,
+            "ServerVersion": VERSION,
+            "Runtimes": runtimes,
+            "DefaultRuntime": settings.default_runtime,
+            "Swarm": {
+                "NodeID": "",
+                "NodeAddr": "",
+                "LocalNodeState": "inactive",
+                "ControlAvailable": false,
+                "Error": "",
+                "RemoteManagers": null,
+            },
+            "LiveRestoreEnabled": settings.live_restore,
+            "Isolation": "",
+            "InitBinary": settings.init_path.as_deref().unwrap_or_else(|| "docker-init".as_ref()),
+            "ContainerdCommit": commit,
+            "RuncCommit": commit,
+            "InitCommit": commit,
+            "SecurityOptions": security_options(),
+            "Warnings": warnings,
+        }),
+    ];
+    let mut all = support;
+    for part in parts {
+        if let Value::Object(part) = part {
+            all.extend(part);
+        }
+    }
+    Value::Object(all)
+}
+
+/// Go's name of the architecture.
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "x86" => "386",
+        other => other,
+    }
+}
+
+fn kernel() -> String {
+    read("/proc/sys/kernel/osrelease")
+}
+
+fn host_name() -> String {
+    read("/proc/sys/kernel/hostname")
+}
+
+/// A small file without its last newline; empty if it cannot be read.
+fn read(path: &str) -> String {
+    fs::read_to_string(path).map_or_else(|_| String::new(), |text| text.trim().to_owned())
+}
+
+fn sysctl(name: &str) -> bool {
+    read(&format!("/proc/sys/{name}")) == "1"
+}
+
+/// Bytes of memory.
+fn memory() -> u64 {
+    meminfo(&read("/proc/meminfo")).unwrap_or(0)
+}
+
+fn meminfo(text: &str) -> Option<u64> {
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
+
+/// Name of the file system below the data root, as Docker shows it.
+fn backing(root: &std::path::Path) -> String {
+    const EXT: i64 = 0xef53;
+    const XFS: i64 = 0x5846_5342;
+    const BTRFS: i64 = 0x9123_683e;
+    const TMPFS: i64 = 0x0102_1994;
+    const OVERLAY: i64 = 0x794c_7630;
+    let kind = nix::sys::statfs::statfs(root).map(|stat| i64::from(stat.filesystem_type().0));
+    match kind {
+        Ok(EXT) => "extfs".to_owned(),
+        Ok(XFS) => "xfs".to_owned(),
+        Ok(BTRFS) => "btrfs".to_owned(),
+        Ok(TMPFS) => "tmpfs".to_owned(),
+        Ok(OVERLAY) => "overlayfs".to_owned(),
+        Ok(other) => format!("{other:#x}"),
+        Err(_) => "unknown".to_owned(),
+    }
+}
+
+fn os_release(key: &str) -> Option<String> {
+    release_value(&read("/etc/os-release"), key)
+}
+
+/// A value of os-release(5).
+fn release_value(text: &str, key: &str) -> Option<String> {
+    text.lines().find_map(|line| {
+        let (name, value) = line.split_once('=')?;
+        (name == key).then(|| value.trim_matches(['"', '\'']).to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files() {
+        let text = "NAME=\"Debian\"\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n";
+        assert_eq!(
+            release_value(text, "PRETTY_NAME").unwrap(),
+            "Debian GNU/Linux 12 (bookworm)"
+        );
+        assert_eq!(release_value(text, "VERSION_ID"), None);
+        assert_eq!(
+            meminfo("MemTotal:       16 kB\nMemFree: 1 kB\n"),
+            Some(16 * 1024)
+        );
+        assert_eq!(meminfo("nothing"), None);
+    }
+
+    /// The docker CLI reads all of these as strings.
+    #[test]
+    fn version_shape() {
+        let version = version();
+        assert_eq!(version["ApiVersion"], "1.43");
+        assert_eq!(version["MinAPIVersion"], "1.24");
+        let engine = &version["Components"][0];
+        assert_eq!(engine["Name"], "Engine");
+        let details = engine["Details"].as_object().unwrap();
+        assert!(details.values().all(Value::is_string));
+    }
+}

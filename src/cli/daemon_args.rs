@@ -1,0 +1,91 @@
+//! Flags of `taffrail daemon`: dockerd's names, defaults apart. What they mean together with
+//! daemon.json is decided where both are known.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+/// What was written on the command line; `None` and empty lists were not written.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct DaemonArgs {
+    /// Daemon configuration file
+    #[arg(long, value_name = "FILE", default_value = "/etc/taffrail/daemon.json")]
+    pub(crate) config_file: PathBuf,
+    /// Root directory of persistent state
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_root: Option<PathBuf>,
+    /// Root directory for execution state files
+    #[arg(long, value_name = "DIR")]
+    pub(crate) exec_root: Option<PathBuf>,
+    /// Daemon socket(s) to listen on: unix:///path
+    #[arg(short = 'H', long = "host", value_name = "HOST")]
+    pub(crate) hosts: Vec<String>,
+    /// Path to use for the daemon's PID file
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) pidfile: Option<PathBuf>,
+    /// Group for the unix socket
+    #[arg(short = 'G', long, value_name = "GROUP")]
+    pub(crate) group: Option<String>,
+    /// Default driver for container logs
+    #[arg(long, value_name = "NAME")]
+    pub(crate) log_driver: Option<String>,
+    /// Default log driver options for containers: key=value
+    #[arg(long = "log-opt", value_name = "KEY=VALUE")]
+    pub(crate) log_opts: Vec<String>,
+    /// Logging level: debug, info, warn, error, fatal
+    #[arg(short, long, value_name = "LEVEL")]
+    pub(crate) log_level: Option<String>,
+    /// Format of the daemon's own log
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub(crate) log_format: Option<LogFormat>,
+    /// Where the daemon's own log goes
+    #[arg(long, value_enum, value_name = "TARGET")]
+    pub(crate) log_target: Option<LogTarget>,
+    /// Enable debug mode
+    #[arg(short = 'D', long)]
+    pub(crate) debug: bool,
+    /// Keep containers running while the daemon is down (on unless =false)
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub(crate) live_restore: Option<bool>,
+    /// Validate the configuration and exit
+    #[arg(long)]
+    pub(crate) validate: bool,
+    /// Set key=value labels on the daemon
+    #[arg(long = "label", value_name = "KEY=VALUE")]
+    pub(crate) labels: Vec<String>,
+    /// Default OCI runtime for containers
+    #[arg(long, value_name = "NAME")]
+    pub(crate) default_runtime: Option<String>,
+    /// Register an additional OCI runtime: name=path
+    #[arg(long = "add-runtime", value_name = "NAME=PATH")]
+    pub(crate) add_runtimes: Vec<String>,
+    /// Default ulimits for containers: name=soft[:hard]
+    #[arg(long = "default-ulimit", value_name = "ULIMIT")]
+    pub(crate) default_ulimits: Vec<String>,
+    /// Seconds that containers get to stop when the daemon stops them
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) shutdown_timeout: Option<i64>,
+    /// The monitor's program, when it does not lie beside this one.
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub(crate) monitor_binary: Option<PathBuf>,
+}
+
+/// `--log-format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+/// `--log-target`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogTarget {
+    Stderr,
+    Journald,
+}

@@ -1,0 +1,85 @@
+//! Why a command failed, and what the shell gets to see of it.
+
+use std::io;
+
+use crate::client::{ClientError, HostError};
+
+use super::flags::FlagError;
+use super::format::FormatError;
+
+/// A failed command; the text goes to standard error.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CliError {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    Host(#[from] HostError),
+    #[error(transparent)]
+    Flag(#[from] FlagError),
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    #[error("{what}: {source}")]
+    Io { what: String, source: io::Error },
+    #[error("the input device is not a TTY")]
+    NotATty,
+    #[error("conflicting options: {0}")]
+    Conflict(&'static str),
+    #[error("container ID file found, make sure the other container isn't running or delete {0}")]
+    CidFileExists(String),
+    #[error("{0}")]
+    NotRunning(&'static str),
+    #[error("you cannot start and attach multiple containers at once")]
+    AttachSeveral,
+    #[error("requested load from stdin, but stdin is empty")]
+    LoadFromTerminal,
+    #[error("failed to start containers: {0}")]
+    NotStarted(String),
+    /// A daemon's message about an image that it could not take in.
+    #[error("{0}")]
+    Image(String),
+    #[error("error waiting for container: {0}")]
+    Wait(String),
+    #[error("{0:?} is not a valid reference for an image")]
+    Reference(String),
+    #[error("cannot fetch {0:?}: images come from no registry in this version, load or import it")]
+    NoRegistry(String),
+    #[error("the daemon's answer has no id")]
+    NoId,
+    /// A failure of `run` or `create`, which names the command and has a status of its own.
+    #[error("taffrail: {source}\n\nRun 'taffrail {command} --help' for more information")]
+    Of {
+        command: &'static str,
+        status: u8,
+        source: Box<CliError>,
+    },
+    /// Everything was said already; only the status is left.
+    #[error("exit status {0}")]
+    Status(u8),
+}
+
+impl CliError {
+    /// For `map_err` on file operations: the error with its path.
+    pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let what = what.into();
+        move |source| Self::Io { what, source }
+    }
+
+    /// This error as one of `command`, with the status that Docker gives it there.
+    pub(crate) fn of(self, command: &'static str, status: u8) -> Self {
+        Self::Of {
+            command,
+            status,
+            source: Box::new(self),
+        }
+    }
+
+    /// Exit status of a command that fails with this.
+    pub(crate) fn status(&self) -> u8 {
+        match self {
+            Self::Status(status) => *status,
+            Self::Of { status, .. } => *status,
+            Self::Flag(e) => e.status(),
+            _ => 1,
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! `inspect`.
+
+use clap::Args;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::client::{Client, ClientError, segment};
+
+use super::error::CliError;
+use super::format::Template;
+use super::out::{self, To};
+
+#[derive(Args, Debug)]
+pub(crate) struct InspectArgs {
+    /// Format output: 'json' or 'TEMPLATE'
+    #[arg(short, long)]
+    format: Option<String>,
+    /// Display total file sizes if the type is container
+    #[arg(short, long)]
+    size: bool,
+    /// Only inspect objects of the given type: container, image
+    #[arg(long = "type", value_parser = ["container", "image"])]
+    kind: Option<String>,
+    #[arg(required = true, value_name = "NAME|ID")]
+    names: Vec<String>,
+}
+
+/// Shows objects as the daemon describes them: a list, or one text of a template each.
+///
+/// # Errors
+/// The template; a daemon that fails. What does not exist is shown and gives status 1.
+pub(crate) async fn inspect(client: &Client, args: InspectArgs) -> Result<u8, CliError> {
+    let format = args.format.as_deref().filter(|f| !f.is_empty());
+    let json_lines = format == Some("json");
+    let template = match format {
+        Some(text) if !json_lines => Some(Template::parse(text)?),
+        _ => None,
+    };
+    let mut found = Vec::new();
+    let mut failures: Vec<String> = Vec::new();
+    for name in &args.names {
+        match find(client, name, args.kind.as_deref(), args.size).await {
+            Ok(Some(value)) => found.push(value),
+            Ok(None) => failures.push(format!("Error: No such object: {name}")),
+            // Docker goes on with the other names after a refusal, and so do we.
+            Err(e @ ClientError::Daemon { .. }) => failures.push(match &args.kind {
+                Some(kind) if e.is_not_found() => format!("Error: No such {kind}: {name}"),
+                _ => e.to_string(),
+            }),
+            Err(e) => return Err(e.into()),
+        }
+    }
+    if let Some(template) = &template {
+        for value in &found {
+            match template.render(value) {
+                Ok(text) => out::line(To::Out, &text),
+                Err(e) => failures.push(e.to_string()),
+            }
+        }
+        if found.is_empty() {
+            out::line(To::Out, "");
+        }
+    } else if json_lines {
+        for value in &found {
+            out::line(To::Out, &value.to_string());
+        }
+    } else {
+        out::write(To::Out, &indented(&Value::Array(found)));
+    }
+    for failure in &failures {
+        out::line(To::Err, failure);
+    }
+    Ok(u8::from(!failures.is_empty()))
+}
+
+/// The object, or `None` when no kind knows the name. With a kind named, its error is kept.
+async fn find(
+    client: &Client,
+    name: &str,
+    kind: Option<&str>,
+    size: bool,
+) -> Result<Option<Value>, ClientError> {
+    let escaped = segment(name);
+    if kind != Some("image") {
+        let query = if size { "?size=1" } else { "" };
+        match client
+            .get(&format!("/containers/{escaped}/json{query}"))
+            .await
+        {
+            Err(e) if e.is_not_found() && kind.is_none() => {}
+            other => return other.map(Some),
+        }
+    }
+    match client.get(&format!("/images/{escaped}/json")).await {
+        Err(e) if e.is_not_found() && kind.is_none() => Ok(None),
+        other => other.map(Some),
+    }
+}
+
+/// JSON as Go's `json.Indent` with four blanks, and a newline.
+pub(crate) fn indented(value: &Value) -> Vec<u8> {
+    let mut out = Vec::new();
+    let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+    let mut serializer = serde_json::Serializer::with_formatter(&mut out, formatter);
+    // Writing a Value to memory cannot fail.
+    let _ = value.serialize(&mut serializer);
+    out.push(b'\n');
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn indented_like_docker() {
+        let v: Value = serde_json::from_str(r#"[{"b":[],"a":{},"c":[1]}]"#).unwrap();
+        let text = String::from_utf8(indented(&v)).unwrap();
+        assert_eq!(
+            text,
+            "[\n    {\n        \"b\": [],\n        \"a\": {},\n        \"c\": [\n            1\n        ]\n    }\n]\n"
+        );
+        assert_eq!(indented(&Value::Array(vec![])), b"[]\n");
+    }
+}

@@ -1,0 +1,145 @@
+//! `stop`, `kill`, `rm` and `wait`: one request a container.
+
+use clap::Args;
+use futures_util::future::join_all;
+
+use crate::client::{Body, Client, Query, segment};
+
+use super::each;
+use super::error::CliError;
+use super::out::{self, To};
+use super::run::Exit;
+
+#[derive(Args, Debug)]
+pub(crate) struct StopArgs {
+    /// Signal to send to the container
+    #[arg(short, long)]
+    signal: Option<String>,
+    /// Seconds to wait before killing the container
+    #[arg(short, long, alias = "time")]
+    pub(crate) timeout: Option<String>,
+    #[arg(required = true, value_name = "CONTAINER")]
+    containers: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct KillArgs {
+    /// Signal to send to the container
+    #[arg(short, long)]
+    signal: Option<String>,
+    #[arg(required = true, value_name = "CONTAINER")]
+    containers: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RmArgs {
+    /// Force the removal of a running container (uses SIGKILL)
+    #[arg(short, long)]
+    force: bool,
+    /// Remove the specified link
+    #[arg(short, long)]
+    link: bool,
+    /// Remove anonymous volumes associated with the container
+    #[arg(short, long)]
+    volumes: bool,
+    #[arg(required = true, value_name = "CONTAINER")]
+    containers: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct WaitArgs {
+    #[arg(required = true, value_name = "CONTAINER")]
+    containers: Vec<String>,
+}
+
+/// Stops all at the same time: their grace periods must not add up.
+///
+/// # Errors
+/// A timeout that is no number.
+pub(crate) async fn stop(client: &Client, args: StopArgs) -> Result<u8, CliError> {
+    let mut query = Query::new();
+    query.option("signal", args.signal.as_deref());
+    if let Some(text) = &args.timeout {
+        let seconds = super::flags::integer("-t, --timeout", text)?;
+        query.push("t", &seconds.to_string());
+    }
+    post_each(client, args.containers, "stop", query.as_str()).await
+}
+
+/// Sends a signal to each.
+///
+/// # Errors
+/// None of its own; each refusal is shown.
+pub(crate) async fn kill(client: &Client, args: KillArgs) -> Result<u8, CliError> {
+    let mut query = Query::new();
+    query.option("signal", args.signal.as_deref());
+    post_each(client, args.containers, "kill", query.as_str()).await
+}
+
+async fn post_each(
+    client: &Client,
+    containers: Vec<String>,
+    verb: &str,
+    query: &str,
+) -> Result<u8, CliError> {
+    let requests = containers.into_iter().map(|name| async move {
+        let path = format!("/containers/{}/{verb}{query}", segment(&name));
+        let result = client.post(&path, Body::Empty).await.map(drop);
+        (name, result)
+    });
+    each(join_all(requests).await)
+}
+
+/// Removes each; with `-f` one that does not exist is no failure.
+///
+/// # Errors
+/// None of its own; each refusal is shown.
+pub(crate) async fn rm(client: &Client, args: RmArgs) -> Result<u8, CliError> {
+    let mut query = Query::new();
+    query
+        .flag("v", args.volumes)
+        .flag("link", args.link)
+        .flag("force", args.force);
+    let query = query.as_str();
+    let requests = args.containers.into_iter().map(|name| async move {
+        let target = name.trim_matches('/');
+        let path = format!("/containers/{}{query}", segment(target));
+        let result = client.delete(&path).await.map(drop);
+        (name, result)
+    });
+    let mut status = 0;
+    for (name, result) in join_all(requests).await {
+        match result {
+            Ok(()) => out::line(To::Out, &name),
+            Err(e) => {
+                out::line(To::Err, &e.to_string());
+                if !(args.force && e.is_not_found()) {
+                    status = 1;
+                }
+            }
+        }
+    }
+    Ok(status)
+}
+
+/// Waits for each and prints exit codes in the order of the names.
+///
+/// # Errors
+/// None of its own; each refusal is shown.
+pub(crate) async fn wait(client: &Client, args: WaitArgs) -> Result<u8, CliError> {
+    let mut status = 0;
+    for name in &args.containers {
+        let code = match Exit::expect(client, name, None).await {
+            Ok(mut exit) => exit.code().await,
+            Err(e) => Err(e.into()),
+        };
+        match code {
+            Ok(code) => out::line(To::Out, &code.to_string()),
+            Err(e) => {
+                out::line(To::Err, &e.to_string());
+                status = 1;
+            }
+        }
+    }
+    Ok(status)
+}

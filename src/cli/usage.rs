@@ -1,0 +1,288 @@
+//! The parser's manners: Docker's rules for flags and Docker's words when they are broken.
+
+use std::process::ExitCode;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, ArgAction, Command};
+
+use super::mounts::go_bool;
+use super::out::{self, To};
+
+/// Gives every flag of `command` Docker's behaviour: `--rm=false` and `--rm`, the last of several
+/// wins, values may start with `-`, help is `--help` alone (`-h` is a host name).
+pub(super) fn like_docker(command: Command) -> Command {
+    let top = command.get_name() == "taffrail";
+    let mut command = command
+        .args_override_self(true)
+        .disable_help_flag(true)
+        .mut_args(|arg| {
+            if matches!(arg.get_action(), ArgAction::SetTrue) {
+                optional_bool(arg.action(ArgAction::Set)).default_value("false")
+            } else if ["init", "sig_proxy", "live_restore"].contains(&arg.get_id().as_str()) {
+                optional_bool(arg)
+            } else if !arg.is_positional() && arg.get_action().takes_values() {
+                arg.allow_hyphen_values(true)
+            } else {
+                arg
+            }
+        })
+        .mut_subcommands(like_docker);
+    let mut help = Arg::new("help")
+        .long("help")
+        .action(ArgAction::Help)
+        .help("Print usage");
+    if top {
+        help = help.short('h');
+        let version = Arg::new("version")
+            .short('v')
+            .long("version")
+            .action(ArgAction::Version)
+            .help("Print version information and quit");
+        command = command.disable_version_flag(true).arg(version);
+    }
+    let usage = USAGE
+        .iter()
+        .find(|(name, _)| *name == command.get_name())
+        .map(|(name, rest)| format!("taffrail {name} [OPTIONS] {rest}"));
+    command = command.arg(help);
+    match usage {
+        Some(usage) => command.override_usage(usage.trim_end().to_owned()),
+        None => command,
+    }
+}
+
+/// What follows the flags of each command.
+const USAGE: [(&str, &str); 19] = [
+    ("run", "IMAGE [COMMAND] [ARG...]"),
+    ("create", "IMAGE [COMMAND] [ARG...]"),
+    ("start", "CONTAINER [CONTAINER...]"),
+    ("attach", "CONTAINER"),
+    ("stop", "CONTAINER [CONTAINER...]"),
+    ("kill", "CONTAINER [CONTAINER...]"),
+    ("rm", "CONTAINER [CONTAINER...]"),
+    ("wait", "CONTAINER [CONTAINER...]"),
+    ("ps", ""),
+    ("logs", "CONTAINER"),
+    ("inspect", "NAME|ID [NAME|ID...]"),
+    ("images", "[REPOSITORY[:TAG]]"),
+    ("import", "FILE|- [REPOSITORY[:TAG]]"),
+    ("load", ""),
+    ("tag", "SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]"),
+    ("rmi", "IMAGE [IMAGE...]"),
+    ("events", ""),
+    ("info", ""),
+    ("version", ""),
+];
+
+fn optional_bool(arg: Arg) -> Arg {
+    arg.num_args(0..=1)
+        .require_equals(true)
+        .default_missing_value("true")
+        .hide_default_value(true)
+        .value_name("BOOL")
+        .value_parser(|text: &str| {
+            go_bool(text)
+                .ok_or_else(|| format!("strconv.ParseBool: parsing {text:?}: invalid syntax"))
+        })
+}
+
+/// How many arguments a command takes, for those that take a fixed number.
+fn exact(name: &str) -> Option<&'static str> {
+    match name {
+        "taffrail tag" => Some("2 arguments"),
+        "taffrail attach" | "taffrail logs" => Some("1 argument"),
+        _ => None,
+    }
+}
+
+/// Shows what the parser says, help included; the status of the program.
+pub(super) fn report(error: &clap::Error) -> ExitCode {
+    let (text, status) = render(error);
+    let to = if status == 0 { To::Out } else { To::Err };
+    out::write(to, text.as_bytes());
+    ExitCode::from(status)
+}
+
+/// Text and exit status.
+pub(super) fn render(error: &clap::Error) -> (String, u8) {
+    let get = |kind| match error.get(kind) {
+        Some(ContextValue::String(s)) => s.clone(),
+        Some(ContextValue::Strings(s)) => s.join(", "),
+        _ => String::new(),
+    };
+    let usage = match error.get(ContextKind::Usage) {
+        Some(ContextValue::StyledStr(s)) => s.to_string(),
+        _ => String::new(),
+    };
+    // "Usage: taffrail run [OPTIONS] ..." names the command.
+    let name = usage
+        .lines()
+        .next()
+        .unwrap_or("")
+        .trim_start_matches("Usage:")
+        .split_whitespace()
+        .take_while(|w| w.chars().all(|c| c.is_ascii_lowercase()))
+        .collect::<Vec<_>>()
+        .join(" ");
+    let name = if name.is_empty() { "taffrail" } else { &name };
+    let argument = get(ContextKind::InvalidArg);
+    let flag = argument
+        .split(['[', ' ', '='])
+        .next()
+        .unwrap_or(&argument)
+        .to_owned();
+    let (line, status) = match error.kind() {
+        ErrorKind::DisplayHelp
+        | ErrorKind::DisplayVersion
+        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            return (error.render().to_string(), 0);
+        }
+        ErrorKind::UnknownArgument if flag.starts_with("--") => {
+            let near = get(ContextKind::SuggestedArg);
+            let hint = if near.is_empty() {
+                String::new()
+            } else {
+                format!(
+                    "\nDid you mean {}?",
+                    near.split([' ', '[']).next().unwrap_or("")
+                )
+            };
+            (format!("unknown flag: {flag}{hint}"), 125)
+        }
+        ErrorKind::UnknownArgument if flag.starts_with('-') => {
+            let letter = flag.trim_start_matches('-');
+            (format!("unknown shorthand flag: '{letter}' in {flag}"), 125)
+        }
+        ErrorKind::UnknownArgument | ErrorKind::TooManyValues => (
+            match exact(name) {
+                Some(wanted) => format!("taffrail: '{name}' requires {wanted}"),
+                None => {
+                    format!("taffrail: '{name}' accepts no more arguments than it names: {flag:?}")
+                }
+            },
+            1,
+        ),
+        ErrorKind::InvalidSubcommand => {
+            let near = get(ContextKind::SuggestedSubcommand);
+            let wrong = get(ContextKind::InvalidSubcommand);
+            let hint = if near.is_empty() {
+                String::new()
+            } else {
+                format!("\nDid you mean: taffrail {near}?")
+            };
+            let line = format!("taffrail: unknown command: taffrail {wrong}{hint}");
+            return (
+                format!("{line}\n\nRun 'taffrail --help' for more information\n"),
+                1,
+            );
+        }
+        ErrorKind::MissingRequiredArgument | ErrorKind::TooFewValues => {
+            let wanted = exact(name).unwrap_or("at least 1 argument");
+            (format!("taffrail: '{name}' requires {wanted}"), 1)
+        }
+        ErrorKind::MissingSubcommand => ("taffrail: a command is missing".to_owned(), 1),
+        ErrorKind::InvalidValue if get(ContextKind::InvalidValue).is_empty() => {
+            (format!("flag needs an argument: {flag}"), 125)
+        }
+        _ => {
+            let value = get(ContextKind::InvalidValue);
+            let why = std::error::Error::source(error)
+                .map(ToString::to_string)
+                .or_else(|| {
+                    let valid = get(ContextKind::ValidValue);
+                    (!valid.is_empty()).then(|| format!("must be one of {valid}"))
+                });
+            match why {
+                Some(why) => (
+                    format!("invalid argument {value:?} for {flag:?} flag: {why}"),
+                    125,
+                ),
+                None => (
+                    error
+                        .to_string()
+                        .lines()
+                        .next()
+                        .unwrap_or("")
+                        .trim_start_matches("error: ")
+                        .to_owned(),
+                    125,
+                ),
+            }
+        }
+    };
+    let usage = if usage.is_empty() {
+        usage
+    } else {
+        format!(
+            "{}\n\n",
+            usage.trim_end().replacen("Usage: ", "Usage:  ", 1)
+        )
+    };
+    (
+        format!("{line}\n\n{usage}Run '{name} --help' for more information\n"),
+        status,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Command as Sub, parse_for_test};
+
+    fn words(line: &str) -> Vec<String> {
+        line.split_whitespace().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn every_definition_is_sound() {
+        like_docker(<crate::cli::Cli as clap::CommandFactory>::command()).debug_assert();
+    }
+
+    #[test]
+    fn the_nearest_command_is_named() {
+        let e = crate::cli::parse(["taffrail", "lgos"].map(Into::into)).unwrap_err();
+        let (text, status) = render(&e);
+        assert!(
+            text.starts_with(
+                "taffrail: unknown command: taffrail lgos\nDid you mean: taffrail logs?"
+            ),
+            "{text}"
+        );
+        assert_eq!(status, 1);
+    }
+
+    #[test]
+    fn flags_after_the_image_belong_to_the_command() {
+        let Sub::Run(run) = parse_for_test(&words("run -it --rm b -e --rm=x -- -t")).unwrap()
+        else {
+            panic!("not run");
+        };
+        let c = &run.container;
+        assert!(c.interactive && c.tty && c.rm && c.env.is_empty());
+        assert_eq!(c.rest, words("b -e --rm=x -- -t"));
+    }
+
+    #[test]
+    fn values_may_begin_with_a_dash() {
+        let Sub::Stop(stop) = parse_for_test(&words("stop -t -1 a")).unwrap() else {
+            panic!("not stop");
+        };
+        assert_eq!(stop.timeout.as_deref(), Some("-1"));
+    }
+
+    #[test]
+    fn daemon_flags() {
+        let line = "daemon -H unix:///a -H /b --live-restore=false --log-opt max-size=1m -D \
+                    --log-format json --shutdown-timeout -1";
+        let Sub::Daemon(d) = parse_for_test(&words(line)).unwrap() else {
+            panic!("not daemon");
+        };
+        assert_eq!(d.hosts, ["unix:///a", "/b"]);
+        assert_eq!(d.live_restore, Some(false));
+        assert_eq!(d.log_opts, ["max-size=1m"]);
+        assert_eq!(d.shutdown_timeout, Some(-1));
+        assert_eq!(d.log_format, Some(crate::cli::LogFormat::Json));
+        assert!(d.debug && !d.validate);
+        assert_eq!(d.config_file.to_str(), Some("/etc/taffrail/daemon.json"));
+    }
+}

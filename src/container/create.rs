@@ -1,0 +1,487 @@
+//! `create`: settings checked and completed, then the container's folder and root file system.
+
+use std::collections::BTreeMap;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::exit::blocking;
+use super::{Container, Record, State, log_config, names, signal, state, time};
+use crate::api::types::{ContainerConfig, HostConfig, null_default};
+use crate::daemon::{Daemon, Settings, host_name};
+use crate::errors::{ApiError, chain};
+use crate::image::Image;
+use crate::runtime;
+
+/// Attempts at a made-up name that nobody has.
+const NAME_ATTEMPTS: u32 = 6;
+/// `/dev/shm` where neither the client nor daemon.json says otherwise (docs: `docker run`).
+const SHM_SIZE: i64 = 64 << 20;
+
+/// Body of a create request (docs: Engine API `ContainerCreate`).
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct CreateBody {
+    #[serde(flatten)]
+    pub(crate) config: ContainerConfig,
+    #[serde(rename = "HostConfig", deserialize_with = "null_default")]
+    pub(crate) host: HostConfig,
+    /// Read by no network yet.
+    #[serde(rename = "NetworkingConfig", deserialize_with = "null_default")]
+    pub(crate) networking: Value,
+}
+
+/// Answer of a create request.
+#[derive(Clone, Debug)]
+pub(crate) struct Created {
+    pub(crate) id: String,
+    pub(crate) warnings: Vec<String>,
+}
+
+impl Daemon {
+    /// Creates a container; `name` with or without `/`, `None` or empty: one is made up.
+    ///
+    /// # Errors
+    /// 400 for settings that cannot be, 404 `No such image: x:tag`, 409 if the name is taken.
+    pub(crate) async fn create(
+        self: &Arc<Self>,
+        name: Option<&str>,
+        body: CreateBody,
+    ) -> Result<Created, ApiError> {
+        let name = name.filter(|name| !name.is_empty());
+        let name = name.map(names::check).transpose()?;
+        let settings = self.settings();
+        let CreateBody {
+            mut config,
+            mut host,
+            networking: _,
+        } = body;
+        let images = Arc::clone(&self.images);
+        let reference = config.image.clone();
+        let image = blocking(move || images.resolve(&reference))
+            .await
+            .ok_or_else(|| ApiError::system("the daemon is ending"))?
+            .map_err(|error| ApiError::new(error.kind(), chain(&error)))?;
+        merge(&mut config, &image.config)?;
+        check(&config, &host)?;
+        complete(&mut host, &settings);
+        if !settings.runtimes.contains_key(&host.runtime) {
+            return Err(ApiError::invalid(format!(
+                "unknown or invalid runtime name: {}",
+                host.runtime
+            )));
+        }
+        let mut warnings = Vec::new();
+        let log = log_config::resolve(&mut host.log_config, &settings, &mut warnings)?;
+        warnings.extend(runtime::validate_create(&config, &host)?);
+        if !matches!(host.restart_policy.name.as_str(), "no" | "") {
+            warnings.push(format!(
+                "restart policy {:?} is kept but not applied by this version",
+                host.restart_policy.name
+            ));
+        }
+
+        let id = new_id()?;
+        if config.hostname.is_empty() {
+            config.hostname = match host.network_mode.as_str() {
+                "host" => host_name(),
+                mode if mode.starts_with("container:") => String::new(),
+                _ if host.uts_mode == "host" => host_name(),
+                _ => id[..12].to_owned(),
+            };
+        }
+        let name = self.take_name(name, &id)?;
+        let record = Record {
+            version: state::VERSION,
+            id: id.clone(),
+            name: name.clone(),
+            created_ns: time::now_ns(),
+            image_id: image.id.clone(),
+            config,
+            host,
+            log,
+            state: State::default(),
+        };
+        match self.make(record, image).await {
+            Ok(container) => {
+                self.containers.insert(&container);
+                self.container_event(&container, "create", []);
+                Ok(Created { id, warnings })
+            }
+            Err(error) => {
+                self.containers.release(&name, &id);
+                Err(error)
+            }
+        }
+    }
+
+    /// Makes folder and root file system; on failure nothing is left of them.
+    async fn make(&self, record: Record, image: Arc<Image>) -> Result<Arc<Container>, ApiError> {
+        let dir = self.container_dir(&record.id);
+        let images = Arc::clone(&self.images);
+        blocking(move || {
+            let made = make_dir(&dir)
+                .map_err(|error| ApiError::system(chain(&error)))
+                .and_then(|()| {
+                    images
+                        .prepare_rootfs(&record.id, &image)
+                        .map_err(|error| ApiError::new(error.kind(), chain(&error)))
+                })
+                .and_then(|()| {
+                    record
+                        .save(&dir)
+                        .map_err(|error| ApiError::system(chain(&error)))
+                });
+            if let Err(error) = made {
+                if let Err(undo) = images.remove_rootfs(&record.id) {
+                    tracing::warn!(container = record.id, error = %undo, "root file system of a failed create cannot be removed");
+                }
+                if let Err(undo) = std::fs::remove_dir_all(&dir) {
+                    tracing::warn!(container = record.id, error = %undo, "folder of a failed create cannot be removed");
+                }
+                return Err(error);
+            }
+            Ok(Container::new(dir, record))
+        })
+        .await
+        .unwrap_or_else(|| Err(ApiError::system("the daemon is ending")))
+    }
+
+    /// Takes the name asked for, or makes one up.
+    fn take_name(&self, asked: Option<&str>, id: &str) -> Result<String, ApiError> {
+        if let Some(name) = asked {
+            return match self.containers.reserve(name, id) {
+                Ok(()) => Ok(name.to_owned()),
+                Err(holder) => Err(ApiError::conflict(format!(
+                    "Conflict. The container name \"/{name}\" is already in use by container \
+                     \"{holder}\". You have to remove (or rename) that container to be able to \
+                     reuse that name."
+                ))),
+            };
+        }
+        for attempt in 0..NAME_ATTEMPTS {
+            let name = names::generate(random()?, attempt);
+            if self.containers.reserve(&name, id).is_ok() {
+                return Ok(name);
+            }
+        }
+        // An id is nobody's name, short of malice.
+        self.containers
+            .reserve(&id[..12], id)
+            .map_err(|_| ApiError::conflict("no free container name was found"))?;
+        Ok(id[..12].to_owned())
+    }
+
+    /// `<data-root>/containers/<id>`.
+    pub(super) fn container_dir(&self, id: &str) -> PathBuf {
+        self.containers_dir().join(id)
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("cannot create {path}")]
+struct MakeDirError {
+    path: PathBuf,
+    source: std::io::Error,
+}
+
+fn make_dir(dir: &std::path::Path) -> Result<(), MakeDirError> {
+    for (path, mode) in [(dir.to_owned(), 0o710), (dir.join("index"), 0o700)] {
+        DirBuilder::new()
+            .mode(mode)
+            .create(&path)
+            .map_err(|source| MakeDirError { path, source })?;
+    }
+    Ok(())
+}
+
+fn random() -> Result<u64, ApiError> {
+    getrandom::u64().map_err(|error| ApiError::system(format!("no random numbers: {error}")))
+}
+
+/// 64 hex digits; the first twelve are not all decimal, as a number could be meant by them.
+fn new_id() -> Result<String, ApiError> {
+    loop {
+        let mut id = String::with_capacity(64);
+        for _ in 0..4 {
+            id.push_str(&format!("{:016x}", random()?));
+        }
+        if !id[..12].bytes().all(|b| b.is_ascii_digit()) {
+            return Ok(id);
+        }
+    }
+}
+
+/// Adds what the image says where the client says nothing (docs: Moby `daemon/commit.go` `merge`).
+fn merge(config: &mut ContainerConfig, image: &ContainerConfig) -> Result<(), ApiError> {
+    if config.user.is_empty() {
+        config.user.clone_from(&image.user);
+    }
+    merge_map(&mut config.exposed_ports, image.exposed_ports.as_ref());
+    merge_map(&mut config.volumes, image.volumes.as_ref());
+    let key = |entry: &str| entry.split('=').next().unwrap_or_default().to_owned();
+    for entry in &image.env {
+        if !config.env.iter().any(|own| key(own) == key(entry)) {
+            config.env.push(entry.clone());
+        }
+    }
+    for (name, value) in &image.labels {
+        config
+            .labels
+            .entry(name.clone())
+            .or_insert_with(|| value.clone());
+    }
+    // An entrypoint of the client's clears the image's command.
+    if config.entrypoint.as_ref().is_none_or(Vec::is_empty) {
+        if config.cmd.as_ref().is_none_or(Vec::is_empty) {
+            config.cmd.clone_from(&image.cmd);
+        }
+        if config.entrypoint.is_none() {
+            config.entrypoint.clone_from(&image.entrypoint);
+        }
+    }
+    if config.healthcheck.is_none() {
+        config.healthcheck.clone_from(&image.healthcheck);
+    }
+    if config.working_dir.is_empty() {
+        config.working_dir.clone_from(&image.working_dir);
+    }
+    if config.stop_signal.as_ref().is_none_or(String::is_empty) {
+        config.stop_signal.clone_from(&image.stop_signal);
+    }
+    if config.shell.is_none() {
+        config.shell.clone_from(&image.shell);
+    }
+    // `--entrypoint ""` comes as one empty word.
+    if config.entrypoint.as_deref().is_some_and(|e| *e == [""]) {
+        config.entrypoint = None;
+    }
+    let empty = |words: &Option<Vec<String>>| words.as_ref().is_none_or(Vec::is_empty);
+    if empty(&config.entrypoint) && empty(&config.cmd) {
+        return Err(ApiError::invalid("no command specified"));
+    }
+    Ok(())
+}
+
+fn merge_map(own: &mut Option<BTreeMap<String, Value>>, image: Option<&BTreeMap<String, Value>>) {
+    for (key, value) in image.into_iter().flatten() {
+        own.get_or_insert_default()
+            .entry(key.clone())
+            .or_insert_with(|| value.clone());
+    }
+}
+
+/// What is refused before anything is completed.
+fn check(config: &ContainerConfig, host: &HostConfig) -> Result<(), ApiError> {
+    if let Some(given) = config.stop_signal.as_deref().filter(|s| !s.is_empty()) {
+        signal::parse(given)?;
+    }
+    let policy = &host.restart_policy;
+    match policy.name.as_str() {
+        "" | "no" | "always" | "unless-stopped" => {
+            if policy.maximum_retry_count != 0 {
+                return Err(ApiError::invalid(
+                    "invalid restart policy: maximum retry count can only be used with 'on-failure'",
+                ));
+            }
+        }
+        "on-failure" => {
+            if policy.maximum_retry_count < 0 {
+                return Err(ApiError::invalid(
+                    "invalid restart policy: maximum retry count cannot be negative",
+                ));
+            }
+        }
+        other => {
+            return Err(ApiError::invalid(format!(
+                "invalid restart policy: unknown policy '{other}'; use one of 'no', 'always', \
+                 'on-failure', or 'unless-stopped'"
+            )));
+        }
+    }
+    if host.auto_remove && !matches!(policy.name.as_str(), "" | "no") {
+        return Err(ApiError::invalid(
+            "can't create 'AutoRemove' container with restart policy",
+        ));
+    }
+    Ok(())
+}
+
+/// Fills in the defaults that inspect gives back.
+fn complete(host: &mut HostConfig, settings: &Settings) {
+    let default = |field: &mut String, value: &str| {
+        if field.is_empty() {
+            value.clone_into(field);
+        }
+    };
+    let v2 = runtime::cgroup_layout().is_v2();
+    default(&mut host.network_mode, "default");
+    default(&mut host.restart_policy.name, "no");
+    default(
+        &mut host.ipc_mode,
+        match settings.default_ipc_mode.as_str() {
+            "" => "private",
+            mode => mode,
+        },
+    );
+    default(
+        &mut host.cgroupns_mode,
+        match &settings.default_cgroupns_mode {
+            Some(mode) if !mode.is_empty() => mode,
+            _ if v2 => "private",
+            _ => "host",
+        },
+    );
+    default(&mut host.runtime, &settings.default_runtime);
+    if host.shm_size == 0 {
+        host.shm_size = match settings.default_shm_size {
+            0 => SHM_SIZE,
+            size => size,
+        };
+    }
+    if host.memory > 0 && host.memory_swap == 0 {
+        host.memory_swap = host.memory.saturating_mul(2);
+    }
+    if host.memory_swappiness == Some(-1) {
+        host.memory_swappiness = None;
+    }
+    if v2 {
+        host.oom_kill_disable = None;
+    } else {
+        host.oom_kill_disable.get_or_insert(false);
+    }
+    if host.pids_limit.is_some_and(|limit| limit <= 0) {
+        host.pids_limit = None;
+    }
+    if !host.privileged {
+        host.masked_paths
+            .get_or_insert_with(runtime::default_masked_paths);
+        host.readonly_paths
+            .get_or_insert_with(runtime::default_readonly_paths);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(list: &[&str]) -> Option<Vec<String>> {
+        Some(list.iter().map(|w| (*w).to_owned()).collect())
+    }
+
+    fn merged(
+        own: (Option<Vec<String>>, Option<Vec<String>>),
+        image: (Option<Vec<String>>, Option<Vec<String>>),
+    ) -> Result<(Option<Vec<String>>, Option<Vec<String>>), ApiError> {
+        let mut config = ContainerConfig {
+            entrypoint: own.0,
+            cmd: own.1,
+            ..ContainerConfig::default()
+        };
+        let image = ContainerConfig {
+            entrypoint: image.0,
+            cmd: image.1,
+            ..ContainerConfig::default()
+        };
+        merge(&mut config, &image)?;
+        Ok((config.entrypoint, config.cmd))
+    }
+
+    #[test]
+    fn command_of_client_and_image() {
+        let image = || (words(&["/entry"]), words(&["serve"]));
+        assert_eq!(merged((None, None), image()).unwrap(), image());
+        assert_eq!(
+            merged((None, words(&["x"])), image()).unwrap(),
+            (words(&["/entry"]), words(&["x"]))
+        );
+        // An own entrypoint clears the image's command.
+        assert_eq!(
+            merged((words(&["/own"]), None), image()).unwrap(),
+            (words(&["/own"]), None)
+        );
+        assert_eq!(
+            merged((words(&[""]), words(&["x"])), image()).unwrap(),
+            (None, words(&["x"]))
+        );
+        for own in [(words(&[""]), None), (None, None)] {
+            let error = merged(own, (None, None)).unwrap_err();
+            assert_eq!(error.message, "no command specified");
+            assert_eq!(error.kind.status(), 400);
+        }
+    }
+
+    #[test]
+    fn environment_labels_and_the_rest() {
+        let mut config = ContainerConfig {
+            env: vec!["A=1".into(), "B".into()],
+            labels: [("l".to_owned(), "own".to_owned())].into(),
+            cmd: words(&["x"]),
+            ..ContainerConfig::default()
+        };
+        let image = ContainerConfig {
+            env: vec!["A=2".into(), "B=2".into(), "C=3".into()],
+            labels: [
+                ("l".to_owned(), "image".to_owned()),
+                ("m".to_owned(), "image".to_owned()),
+            ]
+            .into(),
+            user: "u".into(),
+            working_dir: "/w".into(),
+            stop_signal: Some("SIGINT".into()),
+            volumes: Some([("/v".to_owned(), Value::Null)].into()),
+            ..ContainerConfig::default()
+        };
+        merge(&mut config, &image).unwrap();
+        assert_eq!(config.env, ["A=1", "B", "C=3"]);
+        assert_eq!(config.labels["l"], "own");
+        assert_eq!(config.labels["m"], "image");
+        assert_eq!(
+            (config.user.as_str(), config.working_dir.as_str()),
+            ("u", "/w")
+        );
+        assert_eq!(config.stop_signal.as_deref(), Some("SIGINT"));
+        assert!(config.volumes.unwrap().contains_key("/v"));
+    }
+
+    #[test]
+    fn policies() {
+        let host = |name: &str, count, auto_remove| HostConfig {
+            restart_policy: crate::api::types::RestartPolicy {
+                name: name.to_owned(),
+                maximum_retry_count: count,
+            },
+            auto_remove,
+            ..HostConfig::default()
+        };
+        let config = ContainerConfig::default();
+        for good in [
+            ("", 0, true),
+            ("on-failure", 3, false),
+            ("always", 0, false),
+        ] {
+            check(&config, &host(good.0, good.1, good.2)).unwrap();
+        }
+        assert_eq!(
+            check(&config, &host("always", 0, true))
+                .unwrap_err()
+                .message,
+            "can't create 'AutoRemove' container with restart policy"
+        );
+        for bad in [("x", 0), ("always", 1), ("on-failure", -1)] {
+            assert!(check(&config, &host(bad.0, bad.1, false)).is_err());
+        }
+    }
+
+    #[test]
+    fn ids() {
+        let id = new_id().unwrap();
+        assert_eq!(id.len(), 64);
+        assert!(id.bytes().all(|b| b.is_ascii_hexdigit()));
+        assert_ne!(id, new_id().unwrap());
+    }
+}

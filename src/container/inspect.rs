@@ -1,0 +1,159 @@
+//! `inspect`, and what containers' events say of them.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::exit::blocking;
+use super::{Container, time};
+use crate::daemon::Daemon;
+use crate::errors::ApiError;
+use crate::runtime;
+
+impl Daemon {
+    /// A container in the shape of inspect (docs: Engine API 1.43 `ContainerInspect`).
+    ///
+    /// # Errors
+    /// Never by now.
+    pub(crate) async fn inspect(
+        &self,
+        container: &Arc<Container>,
+        size: bool,
+    ) -> Result<Value, ApiError> {
+        let record = container.record();
+        let dir = container.dir();
+        let (path, args) = record.command();
+        let file = |name: &str| match record.state.started_ns {
+            Some(_) => dir.join(name).display().to_string(),
+            None => String::new(),
+        };
+        let overlay = self.overlay_dir(&record.id);
+        let networks = self.networks(&record);
+        let mut out = json!({
+            "Id": record.id,
+            "Created": time::rfc3339(record.created_ns),
+            "Path": path,
+            "Args": args,
+            "State": record.docker_state(),
+            "Image": record.image_id,
+            "ResolvConfPath": file("resolv.conf"),
+            "HostnamePath": file("hostname"),
+            "HostsPath": file("hosts"),
+            "LogPath": record.log_path(dir),
+            "Name": format!("/{}", record.name),
+            "RestartCount": 0,
+            "Driver": "overlay2",
+            "Platform": "linux",
+            "MountLabel": "",
+            "ProcessLabel": "",
+            "AppArmorProfile": "",
+            "ExecIDs": null,
+            "HostConfig": record.host,
+            "GraphDriver": {
+                "Name": "overlay2",
+                "Data": {
+                    "MergedDir": overlay.join("merged"),
+                    "UpperDir": overlay.join("upper"),
+                    "WorkDir": overlay.join("work"),
+                },
+            },
+            "Mounts": runtime::mount_points(&record.config, &record.host, dir),
+            "Config": record.config,
+            "NetworkSettings": {
+                "Bridge": "",
+                "SandboxID": "",
+                "SandboxKey": "",
+                "HairpinMode": false,
+                "LinkLocalIPv6Address": "",
+                "LinkLocalIPv6PrefixLen": 0,
+                "Ports": {},
+                "SecondaryIPAddresses": null,
+                "SecondaryIPv6Addresses": null,
+                "EndpointID": "",
+                "Gateway": "",
+                "GlobalIPv6Address": "",
+                "GlobalIPv6PrefixLen": 0,
+                "IPAddress": "",
+                "IPPrefixLen": 0,
+                "IPv6Gateway": "",
+                "MacAddress": "",
+                "Networks": networks,
+            },
+        });
+        if size && let Some(fields) = out.as_object_mut() {
+            let (own, all) = self.sizes(&record.id, &record.image_id).await;
+            fields.insert("SizeRw".to_owned(), json!(own));
+            fields.insert("SizeRootFs".to_owned(), json!(all));
+        }
+        Ok(out)
+    }
+
+    /// Bytes that a container has written, and those with its image.
+    pub(super) async fn sizes(&self, id: &str, image: &str) -> (u64, u64) {
+        let upper = self.overlay_dir(id).join("upper");
+        let own = blocking(move || tree_size(&upper)).await.unwrap_or(0);
+        let images = Arc::clone(&self.images);
+        let image = image.to_owned();
+        let base = blocking(move || images.resolve(&image).map_or(0, |image| image.size))
+            .await
+            .unwrap_or(0);
+        (own, own + base)
+    }
+
+    /// Publishes an event of a container, with its labels, image and name.
+    pub(super) fn container_event<const N: usize>(
+        &self,
+        container: &Container,
+        action: &str,
+        more: [(&str, String); N],
+    ) {
+        let mut attributes: BTreeMap<String, String>;
+        {
+            let inner = container.inner();
+            attributes = inner.record.config.labels.clone();
+            attributes.insert("image".to_owned(), inner.record.config.image.clone());
+            attributes.insert("name".to_owned(), inner.record.name.clone());
+        }
+        attributes.extend(more.map(|(key, value)| (key.to_owned(), value)));
+        self.events
+            .publish("container", action, &container.id, attributes);
+    }
+}
+
+/// Bytes of all files below a folder, each inode once. What cannot be read counts nothing.
+fn tree_size(dir: &Path) -> u64 {
+    let mut seen = std::collections::HashSet::new();
+    let mut todo = vec![dir.to_owned()];
+    let mut sum = 0;
+    while let Some(dir) = todo.pop() {
+        for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+            let Ok(meta) = entry.metadata() else { continue };
+            if meta.is_dir() {
+                todo.push(entry.path());
+            } else if meta.is_file() && seen.insert((meta.dev(), meta.ino())) {
+                sum += meta.len();
+            }
+        }
+    }
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_count_hard_links_once() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("a")).unwrap();
+        std::fs::write(dir.path().join("a/x"), vec![0; 1000]).unwrap();
+        std::fs::hard_link(dir.path().join("a/x"), dir.path().join("y")).unwrap();
+        std::fs::write(dir.path().join("z"), vec![0; 10]).unwrap();
+        std::os::unix::fs::symlink("z", dir.path().join("l")).unwrap();
+        assert_eq!(tree_size(dir.path()), 1010);
+        assert_eq!(tree_size(Path::new("/nowhere")), 0);
+    }
+}

@@ -1,0 +1,315 @@
+//! `list`: filters and the list's shape.
+
+use std::sync::Arc;
+
+use regex::Regex;
+use serde_json::{Value, json};
+
+use super::exit::blocking;
+use super::{Record, Status, time};
+use crate::api::filters::Filters;
+use crate::daemon::Daemon;
+use crate::errors::ApiError;
+use crate::runtime;
+
+/// Filters of the list (docs: Engine API `ContainerList`).
+const FILTERS: &[&str] = &[
+    "ancestor",
+    "before",
+    "exited",
+    "expose",
+    "health",
+    "id",
+    "isolation",
+    "is-task",
+    "label",
+    "name",
+    "network",
+    "publish",
+    "since",
+    "status",
+    "volume",
+];
+const STATUSES: &[&str] = &[
+    "created",
+    "dead",
+    "exited",
+    "paused",
+    "removing",
+    "restarting",
+    "running",
+];
+
+/// Query of a list.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ListOptions {
+    pub(crate) all: bool,
+    /// Newest so many, also of those that do not run; 0 or less: all.
+    pub(crate) limit: i64,
+    pub(crate) size: bool,
+    pub(crate) filters: Filters,
+}
+
+/// Filters looked up and parsed once for all containers.
+struct Wanted<'a> {
+    filters: &'a Filters,
+    all: bool,
+    names: Vec<Regex>,
+    exited: Vec<i32>,
+    ancestors: Option<Vec<String>>,
+    before_ns: Option<i64>,
+    since_ns: Option<i64>,
+}
+
+impl Daemon {
+    /// Containers, newest first, in the shape of the list.
+    ///
+    /// # Errors
+    /// 400 for an unknown filter or a bad value, 404 for `before`/`since` of no container.
+    pub(crate) async fn list(&self, options: ListOptions) -> Result<Vec<Value>, ApiError> {
+        let wanted = self.wanted(&options).await?;
+        let mut records: Vec<Record> = self
+            .containers
+            .all()
+            .iter()
+            .map(|container| container.record())
+            .filter(|record| self.matches(record, &wanted))
+            .collect();
+        records.sort_by(|a, b| b.created_ns.cmp(&a.created_ns).then(a.id.cmp(&b.id)));
+        if let Ok(limit @ 1..) = usize::try_from(options.limit) {
+            records.truncate(limit);
+        }
+        let now = time::now_ns();
+        let mut out = Vec::with_capacity(records.len());
+        for record in &records {
+            let mut item = self.item(record, now).await;
+            if options.size
+                && let Some(fields) = item.as_object_mut()
+            {
+                let (own, all) = self.sizes(&record.id, &record.image_id).await;
+                fields.insert("SizeRw".to_owned(), json!(own));
+                fields.insert("SizeRootFs".to_owned(), json!(all));
+            }
+            out.push(item);
+        }
+        Ok(out)
+    }
+
+    async fn wanted<'a>(&self, options: &'a ListOptions) -> Result<Wanted<'a>, ApiError> {
+        let filters = &options.filters;
+        filters.validate(FILTERS)?;
+        let bad =
+            |key: &str, value: &str| ApiError::invalid(format!("invalid filter '{key}={value}'"));
+        for status in filters.get("status") {
+            if !STATUSES.contains(&status.as_str()) {
+                return Err(bad("status", status));
+            }
+        }
+        for health in filters.get("health") {
+            if !["starting", "healthy", "unhealthy", "none"].contains(&health.as_str()) {
+                return Err(bad("health", health));
+            }
+        }
+        filters.boolean("is-task")?;
+        let names = filters
+            .get("name")
+            .iter()
+            .map(|name| Regex::new(name).map_err(|_| bad("name", name)))
+            .collect::<Result<_, _>>()?;
+        let exited = filters
+            .get("exited")
+            .iter()
+            .map(|code| code.parse().map_err(|_| bad("exited", code)))
+            .collect::<Result<_, _>>()?;
+        let mut ancestors = None;
+        for name in filters.get("ancestor") {
+            let images = Arc::clone(&self.images);
+            let reference = name.clone();
+            // An image that does not exist has no containers, which is no error.
+            let found = blocking(move || images.resolve(&reference).ok())
+                .await
+                .flatten();
+            ancestors
+                .get_or_insert_with(Vec::new)
+                .extend(found.map(|image| image.id.clone()));
+        }
+        let created = |key: &str| {
+            let first = filters.get(key).first();
+            first
+                .map(|reference| Ok::<_, ApiError>(self.find(reference)?.record().created_ns))
+                .transpose()
+        };
+        let all = options.all
+            || options.limit > 0
+            || ["exited", "status", "before", "since"]
+                .iter()
+                .any(|key| filters.has(key));
+        Ok(Wanted {
+            filters,
+            all,
+            names,
+            exited,
+            ancestors,
+            before_ns: created("before")?,
+            since_ns: created("since")?,
+        })
+    }
+
+    fn matches(&self, record: &Record, wanted: &Wanted<'_>) -> bool {
+        let filters = wanted.filters;
+        let state = &record.state;
+        let any = |key: &str, test: &dyn Fn(&str) -> bool| {
+            let values = filters.get(key);
+            values.is_empty() || values.iter().any(|value| test(value))
+        };
+        let named = |name: &Regex| {
+            name.is_match(&record.name) || name.is_match(&format!("/{}", record.name))
+        };
+        (wanted.all || state.status == Status::Running)
+            && any("status", &|status| status == state.status.as_str())
+            && any("id", &|id| record.id.starts_with(id))
+            && (wanted.names.is_empty() || wanted.names.iter().any(named))
+            && (wanted.exited.is_empty()
+                || (state.finished_ns.is_some()
+                    && state.status != Status::Running
+                    && wanted.exited.contains(&state.exit_code)))
+            && filters.labels("label", &record.config.labels)
+            && wanted
+                .ancestors
+                .as_ref()
+                .is_none_or(|ids| ids.contains(&record.image_id))
+            && wanted.before_ns.is_none_or(|ns| record.created_ns < ns)
+            && wanted.since_ns.is_none_or(|ns| record.created_ns > ns)
+            && any("network", &|network| self.in_network(record, network))
+            && any("health", &|health| health == "none")
+            // No container is a task of a swarm, has an isolation or a published port.
+            && any("is-task", &|task| !matches!(task, "1" | "true" | "True"))
+            && any("isolation", &|isolation| isolation == record.host.isolation)
+            && any("publish", &|_| false)
+            && any("expose", &|port| exposes(record, port))
+            && any("volume", &|volume| self.has_volume(record, volume))
+    }
+
+    fn has_volume(&self, record: &Record, wanted: &str) -> bool {
+        let dir = self.container_dir(&record.id);
+        runtime::mount_points(&record.config, &record.host, &dir)
+            .iter()
+            .any(|mount| {
+                ["Name", "Source", "Destination"]
+                    .iter()
+                    .any(|field| mount[*field] == wanted)
+            })
+    }
+
+    async fn item(&self, record: &Record, now: i64) -> Value {
+        let (path, args) = record.command();
+        let images = Arc::clone(&self.images);
+        let reference = record.config.image.clone();
+        let now_means = blocking(move || images.resolve(&reference).ok())
+            .await
+            .flatten()
+            .map(|image| image.id.clone());
+        // The name given at create, unless it means another image by now.
+        let image = match now_means {
+            Some(id) if id == record.image_id => &record.config.image,
+            _ => &record.image_id,
+        };
+        json!({
+            "Id": record.id,
+            "Names": [format!("/{}", record.name)],
+            "Image": image,
+            "ImageID": record.image_id,
+            "Command": command_line(&path, &args),
+            "Created": record.created_ns.div_euclid(1_000_000_000),
+            "Ports": [],
+            "Labels": record.config.labels,
+            "State": record.state.status.as_str(),
+            "Status": status_text(record, now),
+            "HostConfig": {"NetworkMode": record.host.network_mode},
+            "NetworkSettings": {"Networks": self.networks(record)},
+            "Mounts": runtime::mount_points(
+                &record.config,
+                &record.host,
+                &self.container_dir(&record.id),
+            ),
+        })
+    }
+}
+
+fn exposes(record: &Record, port: &str) -> bool {
+    let port = if port.contains('/') {
+        port.to_owned()
+    } else {
+        format!("{port}/tcp")
+    };
+    record
+        .config
+        .exposed_ports
+        .as_ref()
+        .is_some_and(|ports| ports.contains_key(&port))
+}
+
+/// `Status` as `docker ps` prints it (docs: Moby `container/state.go` `String`).
+fn status_text(record: &Record, now: i64) -> String {
+    let state = &record.state;
+    let since = |ns: Option<i64>| time::human(now - ns.unwrap_or(now));
+    match state.status {
+        Status::Running => format!("Up {}", since(state.started_ns)),
+        Status::Removing => "Removal In Progress".to_owned(),
+        Status::Dead => "Dead".to_owned(),
+        Status::Created => "Created".to_owned(),
+        Status::Exited => format!(
+            "Exited ({}) {} ago",
+            state.exit_code,
+            since(state.finished_ns)
+        ),
+    }
+}
+
+/// The command line, with quotes for arguments that a shell would cut (docs: Moby
+/// `daemon/list.go`).
+fn command_line(path: &str, args: &[String]) -> String {
+    let mut out = path.to_owned();
+    for arg in args {
+        out.push(' ');
+        if arg.contains(' ') {
+            out.push('\'');
+            out.push_str(arg);
+            out.push('\'');
+        } else {
+            out.push_str(arg);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands() {
+        let args = |list: &[&str]| list.iter().map(|a| (*a).to_owned()).collect::<Vec<_>>();
+        assert_eq!(
+            command_line("sh", &args(&["-c", "sleep 60"])),
+            "sh -c 'sleep 60'"
+        );
+        assert_eq!(command_line("top", &[]), "top");
+    }
+
+    #[test]
+    fn status_texts() {
+        let mut record = super::super::state::tests::record();
+        let now = 1_000 * 1_000_000_000;
+        assert_eq!(status_text(&record, now), "Created");
+        record.state.status = Status::Running;
+        record.state.started_ns = Some(now - 125 * 1_000_000_000);
+        assert_eq!(status_text(&record, now), "Up 2 minutes");
+        record.state.started_ns = Some(now);
+        assert_eq!(status_text(&record, now), "Up Less than a second");
+        record.state.status = Status::Exited;
+        record.state.exit_code = 5;
+        record.state.finished_ns = Some(now - 2_000_000_000);
+        assert_eq!(status_text(&record, now), "Exited (5) 2 seconds ago");
+    }
+}

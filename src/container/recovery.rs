@@ -1,0 +1,141 @@
+//! After a start of the daemon: containers are read from the disk, running ones found again.
+
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+
+use super::exit::blocking;
+use super::{Container, Record, State, Status, signal, time};
+use crate::daemon::Daemon;
+use crate::errors::chain;
+use crate::supervisor::Exit;
+
+impl Daemon {
+    /// Reads all containers. One whose files are damaged, or of a newer version, is said in the
+    /// log by name and left alone; the others are not touched by it.
+    pub(crate) fn load_containers(&self) -> std::io::Result<()> {
+        let dir = self.containers_dir();
+        for entry in std::fs::read_dir(&dir)? {
+            let entry = entry?;
+            let path = entry.path();
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let is_id = name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit());
+            if !is_id || !path.is_dir() {
+                tracing::warn!(path = %path.display(), "not a container's folder, left alone");
+                continue;
+            }
+            let record = match Record::load(&path, &name) {
+                Ok(record) => record,
+                Err(error) => {
+                    tracing::error!(container = name, error = %chain(&error), "container is refused, its files are left alone");
+                    continue;
+                }
+            };
+            if let Err(holder) = self.containers.reserve(&record.name, &record.id) {
+                tracing::error!(
+                    container = record.id,
+                    name = record.name,
+                    holder,
+                    "container is refused, another one has its name"
+                );
+                continue;
+            }
+            self.containers.insert(&Container::new(path, record));
+        }
+        Ok(())
+    }
+
+    /// Brings every container's state in line with what is there: goes on with those that run,
+    /// handles the exit of those that ended meanwhile, finishes what was interrupted.
+    pub(crate) async fn recover_containers(self: &Arc<Self>) {
+        let mut tasks = tokio::task::JoinSet::new();
+        for container in self.containers.all() {
+            let daemon = Arc::clone(self);
+            tasks.spawn(async move { daemon.recover(&container).await });
+        }
+        while tasks.join_next().await.is_some() {}
+    }
+
+    async fn recover(self: &Arc<Self>, container: &Arc<Container>) {
+        let state = container.record().state;
+        if state.status == Status::Running {
+            self.recover_running(container, &state).await;
+            return;
+        }
+        self.clear_interrupted(container).await;
+        let auto_remove = container.inner().record.host.auto_remove;
+        let interrupted = state.status == Status::Removing
+            // A `--rm` container lives from its start to its exit.
+            || (auto_remove && (state.started_ns.is_some() || !state.error.is_empty()));
+        if interrupted {
+            container.inner().record.state.status = Status::Exited;
+            self.auto_remove(container).await;
+        }
+    }
+
+    async fn recover_running(self: &Arc<Self>, container: &Arc<Container>, state: &State) {
+        match self.supervisor.adopt(&container.id).await {
+            Ok(Some(capture)) => {
+                tracing::info!(container = container.id, "container found again");
+                container.inner().capture = Some(Arc::clone(&capture));
+                // One that has ended meanwhile is in order before the first client asks.
+                match capture.exited().now_or_never() {
+                    Some(exit) => self.handle_exit(container, Some(&capture), exit).await,
+                    None => self.watch_exit(container, capture),
+                }
+            }
+            Ok(None) => {
+                // Its processes are gone with the boot, or its run folder was taken away.
+                if signal::start_time(state.pid) == Some(state.pid_start) {
+                    tracing::error!(
+                        container = container.id,
+                        "container runs but nothing of its capture is left, it is ended"
+                    );
+                }
+                tracing::warn!(
+                    container = container.id,
+                    "container is gone, its exit status is unknown"
+                );
+                let exit = Exit {
+                    code: 255,
+                    known: false,
+                    at_ns: u64::try_from(time::now_ns()).unwrap_or(0),
+                    lost_records: 0,
+                    lost_bytes: 0,
+                };
+                self.handle_exit(container, None, exit).await;
+            }
+            Err(error) => {
+                tracing::error!(container = container.id, error = %chain(&error), "container cannot be found again");
+                container.inner().record.state.status = Status::Dead;
+                container.inner().record.state.error = chain(&error);
+            }
+        }
+    }
+
+    /// Ends what a daemon that was killed in the middle of a start or of an exit has left.
+    async fn clear_interrupted(self: &Arc<Self>, container: &Arc<Container>) {
+        let dir = self.supervisor.container_dir(&container.id);
+        if !matches!(
+            blocking({
+                let dir = dir.clone();
+                move || dir.exists()
+            })
+            .await,
+            Some(true)
+        ) {
+            return;
+        }
+        tracing::info!(
+            container = container.id,
+            "an interrupted start or exit is cleared up"
+        );
+        let capture = self.supervisor.adopt(&container.id).await;
+        self.clear_runtime(container).await;
+        if let Ok(Some(capture)) = capture {
+            capture.exited().await;
+            capture.release().await;
+        }
+        self.supervisor.discard(&container.id).await;
+    }
+}

@@ -1,0 +1,125 @@
+//! `remove`: root file system, log, folder, and last the name.
+
+use std::sync::Arc;
+
+use super::exit::blocking;
+use super::{Container, Status};
+use crate::daemon::Daemon;
+use crate::errors::{ApiError, chain};
+
+/// Query of a remove (docs: Engine API `ContainerDelete`).
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct RemoveOptions {
+    pub(crate) force: bool,
+    /// Anonymous volumes as well. They lie in the container's folder and go with it in any case.
+    pub(crate) volumes: bool,
+    pub(crate) link: bool,
+}
+
+impl Daemon {
+    /// Removes a container; `asked` is how the client named it, for texts.
+    ///
+    /// # Errors
+    /// 409 if it runs and `force` is not set, or it is being removed; 500 if its files cannot be
+    /// removed: it is then dead, and can be removed again.
+    pub(crate) async fn remove(
+        self: &Arc<Self>,
+        container: &Arc<Container>,
+        asked: &str,
+        options: RemoveOptions,
+    ) -> Result<(), ApiError> {
+        if options.link {
+            return Err(ApiError::invalid(format!(
+                "cannot remove the link {asked}: container links do not exist"
+            )));
+        }
+        if container.inner().record.state.status == Status::Removing {
+            return Err(ApiError::conflict(format!(
+                "removal of container {asked} is already in progress"
+            )));
+        }
+        let _verb = loop {
+            let verb = container.verb.lock().await;
+            match container.inner().record.state.status {
+                Status::Running if !options.force => {
+                    return Err(ApiError::conflict(format!(
+                        "cannot remove container \"{asked}\": container is running: stop the \
+                         container before removing or force remove"
+                    )));
+                }
+                Status::Running => {}
+                Status::Removing => {
+                    return Err(ApiError::conflict(format!(
+                        "removal of container {asked} is already in progress"
+                    )));
+                }
+                Status::Created | Status::Exited | Status::Dead => break verb,
+            }
+            // Killed with the lock held, so that it is not started again in between.
+            self.signal(container, libc::SIGKILL)?;
+            container
+                .wait_until(|inner| inner.record.state.status != Status::Running)
+                .await;
+            if container.inner().gone {
+                // Its AutoRemove was faster.
+                return Ok(());
+            }
+            break verb;
+        };
+        {
+            let mut inner = container.inner();
+            if inner.gone {
+                return Err(ApiError::not_found(format!("No such container: {asked}")));
+            }
+            inner.record.state.status = Status::Removing;
+            inner.end_attach();
+            inner.notify();
+        }
+        match self.remove_files(container).await {
+            Ok(()) => {
+                self.containers.remove(container);
+                self.container_event(container, "destroy", []);
+                let mut inner = container.inner();
+                inner.gone = true;
+                inner.answer_removal_waiters(None);
+                inner.notify();
+                Ok(())
+            }
+            Err(text) => {
+                let message = format!("container {}: {text}", container.id);
+                {
+                    let mut inner = container.inner();
+                    inner.record.state.status = Status::Dead;
+                    inner.record.state.error.clone_from(&message);
+                    inner.answer_removal_waiters(Some(message.clone()));
+                    inner.notify();
+                }
+                self.save(container).await;
+                Err(ApiError::system(message))
+            }
+        }
+    }
+
+    /// Removes everything on disk. The folder with the log goes last.
+    async fn remove_files(&self, container: &Arc<Container>) -> Result<(), String> {
+        let images = Arc::clone(&self.images);
+        let id = container.id.clone();
+        let dir = container.dir().to_owned();
+        let run_dir = self.supervisor.container_dir(&id);
+        blocking(move || {
+            images.remove_rootfs(&id).map_err(|error| {
+                format!("cannot remove the root file system: {}", chain(&error))
+            })?;
+            for dir in [run_dir, dir] {
+                if let Err(error) = std::fs::remove_dir_all(&dir)
+                    && error.kind() != std::io::ErrorKind::NotFound
+                {
+                    return Err(format!("cannot remove {}: {error}", dir.display()));
+                }
+            }
+            Ok(())
+        })
+        .await
+        .unwrap_or_else(|| Err("the daemon is ending".to_owned()))
+    }
+}

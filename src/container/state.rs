@@ -1,0 +1,366 @@
+//! What is stored of a container, and how: `state.json` is ours (versioned, replaced atomically,
+//! synced), `config.v2.json` and `hostconfig.json` are Docker-shaped copies for collectors and
+//! scripts, and are never read back.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{Container, time};
+use crate::api::types::{ContainerConfig, HostConfig};
+
+/// Version of `state.json` that is written, and the newest that is read.
+pub(crate) const VERSION: u32 = 1;
+/// Our state file.
+pub(crate) const STATE_FILE: &str = "state.json";
+/// Name of the only log format here (docs: Docker's `json-file` logging driver).
+pub(crate) const JSON_FILE: &str = "json-file";
+
+/// Where a container is in its life (docs: Engine API `State.Status`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Status {
+    #[default]
+    Created,
+    Running,
+    Exited,
+    Removing,
+    Dead,
+}
+
+impl Status {
+    /// Docker's word.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Running => "running",
+            Self::Exited => "exited",
+            Self::Removing => "removing",
+            Self::Dead => "dead",
+        }
+    }
+}
+
+/// The changing part of a container.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct State {
+    pub(crate) status: Status,
+    /// Process id in the daemon's pid namespace; 0 if none runs.
+    #[serde(default)]
+    pub(crate) pid: i32,
+    /// Start time of that process in clock ticks (`/proc/<pid>/stat`, field 22): with it the pid
+    /// is not taken for another process.
+    #[serde(default)]
+    pub(crate) pid_start: u64,
+    #[serde(default)]
+    pub(crate) exit_code: i32,
+    /// `State.Error`.
+    #[serde(default)]
+    pub(crate) error: String,
+    #[serde(default)]
+    pub(crate) oom_killed: bool,
+    /// Nanoseconds since 1970; `None` if it never happened.
+    #[serde(default)]
+    pub(crate) started_ns: Option<i64>,
+    #[serde(default)]
+    pub(crate) finished_ns: Option<i64>,
+    /// Records and bytes of all runs that the log could not take.
+    #[serde(default)]
+    pub(crate) lost_records: u64,
+    #[serde(default)]
+    pub(crate) lost_bytes: u64,
+    /// A user stopped it: it is not restarted by policy.
+    #[serde(default)]
+    pub(crate) manually_stopped: bool,
+}
+
+/// The log of a container as resolved at create: what the driver's options mean.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LogSettings {
+    /// Bytes at which a file is rotated; `None` is unlimited.
+    pub(crate) max_size: Option<u64>,
+    /// Files that are kept, with the current one.
+    pub(crate) max_file: u32,
+}
+
+/// Everything stored of a container.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    pub(crate) version: u32,
+    pub(crate) id: String,
+    /// Without the leading `/`.
+    pub(crate) name: String,
+    /// Nanoseconds since 1970.
+    pub(crate) created_ns: i64,
+    /// `sha256:...`.
+    pub(crate) image_id: String,
+    /// The image's configuration is merged into it.
+    pub(crate) config: ContainerConfig,
+    /// Defaults are filled in.
+    pub(crate) host: HostConfig,
+    /// `None`: no log is kept (driver `none`).
+    pub(crate) log: Option<LogSettings>,
+    pub(crate) state: State,
+}
+
+/// Why a container's files are not used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StateError {
+    #[error("cannot read {path}")]
+    Read { path: PathBuf, source: io::Error },
+    #[error("cannot write {path}")]
+    Write { path: PathBuf, source: io::Error },
+    #[error("{path} is damaged")]
+    Damaged {
+        path: PathBuf,
+        source: serde_json::Error,
+    },
+    #[error("{path} has version {found}, this daemon knows versions up to {VERSION}")]
+    Newer { path: PathBuf, found: u64 },
+    #[error("{path} is of container {found:?}")]
+    Foreign { path: PathBuf, found: String },
+}
+
+impl Record {
+    /// First word of the command line, as `inspect` has it.
+    pub(crate) fn command(&self) -> (String, Vec<String>) {
+        let mut words = self
+            .config
+            .entrypoint
+            .iter()
+            .flatten()
+            .chain(self.config.cmd.iter().flatten())
+            .cloned();
+        let path = words.next().unwrap_or_default();
+        (path, words.collect())
+    }
+
+    /// Files the log may have; `None` if none is kept.
+    pub(super) fn log_files(&self) -> Option<u32> {
+        self.log.as_ref().map(|log| log.max_file)
+    }
+
+    /// Reads a container's state file.
+    ///
+    /// # Errors
+    /// Unreadable, damaged, of a newer version, or of another container.
+    pub(crate) fn load(dir: &Path, id: &str) -> Result<Self, StateError> {
+        let path = dir.join(STATE_FILE);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(source) => return Err(StateError::Read { path, source }),
+        };
+        #[derive(Deserialize)]
+        struct Version {
+            version: u64,
+        }
+        // The version first: the rest of a newer file may mean something else.
+        let damaged = |source| StateError::Damaged {
+            path: path.clone(),
+            source,
+        };
+        let version: Version = serde_json::from_slice(&bytes).map_err(damaged)?;
+        if version.version > u64::from(VERSION) {
+            return Err(StateError::Newer {
+                path,
+                found: version.version,
+            });
+        }
+        let record: Self = serde_json::from_slice(&bytes).map_err(damaged)?;
+        if record.id != id {
+            return Err(StateError::Foreign {
+                path,
+                found: record.id,
+            });
+        }
+        Ok(record)
+    }
+
+    /// Replaces the container's files. `state.json` is on the disk when this returns.
+    ///
+    /// # Errors
+    /// The disk is full, read-only, or the folder is gone.
+    pub(crate) fn save(&self, dir: &Path) -> Result<(), StateError> {
+        let path = dir.join(STATE_FILE);
+        let mut bytes = serde_json::to_vec_pretty(self).map_err(|error| StateError::Write {
+            path: path.clone(),
+            source: error.into(),
+        })?;
+        bytes.push(b'\n');
+        replace(dir, STATE_FILE, &bytes, true)
+            .map_err(|source| StateError::Write { path, source })?;
+        // The copies are for others: losing one must not keep the container from running.
+        for (name, value) in [
+            ("config.v2.json", self.docker_config(dir)),
+            ("hostconfig.json", json!(self.host)),
+        ] {
+            if let Err(error) = replace(dir, name, value.to_string().as_bytes(), false) {
+                tracing::warn!(container = self.id, error = %error, file = name, "copy of the configuration cannot be written");
+            }
+        }
+        Ok(())
+    }
+
+    /// The part of Docker's `config.v2.json` that collectors read.
+    fn docker_config(&self, dir: &Path) -> Value {
+        let (path, args) = self.command();
+        json!({
+            "ID": self.id,
+            "Name": format!("/{}", self.name),
+            "Created": time::rfc3339(self.created_ns),
+            "Path": path,
+            "Args": args,
+            "Config": self.config,
+            "Image": self.image_id,
+            "State": self.docker_state(),
+            "Driver": "overlay2",
+            "OS": "linux",
+            "LogPath": self.log_path(dir),
+            "RestartCount": 0,
+            "HasBeenStartedBefore": self.state.started_ns.is_some(),
+            "HasBeenManuallyStopped": self.state.manually_stopped,
+        })
+    }
+
+    /// `State` as `inspect` has it.
+    pub(crate) fn docker_state(&self) -> Value {
+        let state = &self.state;
+        let at = |ns: Option<i64>| ns.map_or_else(|| time::ZERO.to_owned(), time::rfc3339);
+        json!({
+            "Status": state.status.as_str(),
+            "Running": state.status == Status::Running,
+            "Paused": false,
+            "Restarting": false,
+            "OOMKilled": state.oom_killed,
+            "Dead": state.status == Status::Dead,
+            "Pid": state.pid,
+            "ExitCode": state.exit_code,
+            "Error": state.error,
+            "StartedAt": at(state.started_ns),
+            "FinishedAt": at(state.finished_ns),
+        })
+    }
+
+    /// `LogPath`: the json-file log once there is one, else empty.
+    pub(crate) fn log_path(&self, dir: &Path) -> String {
+        if self.log.is_none() || self.state.started_ns.is_none() {
+            return String::new();
+        }
+        log_file(dir, &self.id).display().to_string()
+    }
+}
+
+fn log_file(dir: &Path, id: &str) -> PathBuf {
+    dir.join(format!("{id}-json.log"))
+}
+
+impl Container {
+    /// The current file of the log.
+    pub(super) fn log_path(&self) -> PathBuf {
+        log_file(&self.dir, &self.id)
+    }
+
+    /// Folder of the log's side files.
+    pub(super) fn index_dir(&self) -> PathBuf {
+        self.dir.join("index")
+    }
+}
+
+/// Writes a file beside its final name and renames it: a reader sees the old or the new one.
+pub(crate) fn replace(dir: &Path, name: &str, bytes: &[u8], sync: bool) -> io::Result<()> {
+    let tmp = dir.join(format!(".{name}.tmp"));
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&tmp)?;
+    file.write_all(bytes)?;
+    if sync {
+        file.sync_all()?;
+    }
+    drop(file);
+    fs::rename(&tmp, dir.join(name))?;
+    if sync {
+        File::open(dir)?.sync_all()?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(in crate::container) fn record() -> Record {
+        Record {
+            version: VERSION,
+            id: "ab".repeat(32),
+            name: "web".to_owned(),
+            created_ns: 1_700_000_000_123_000_000,
+            image_id: "sha256:00".to_owned(),
+            config: ContainerConfig::default(),
+            host: HostConfig::default(),
+            log: Some(LogSettings {
+                max_size: None,
+                max_file: 1,
+            }),
+
+            state: State::default(),
+        }
+    }
+
+    #[test]
+    fn round_trip_and_copies() {
+        let dir = tempfile::tempdir().unwrap();
+        let record = record();
+        record.save(dir.path()).unwrap();
+        assert_eq!(Record::load(dir.path(), &record.id).unwrap(), record);
+        let copy: Value =
+            serde_json::from_slice(&fs::read(dir.path().join("config.v2.json")).unwrap()).unwrap();
+        assert_eq!(copy["ID"], record.id);
+        assert_eq!(copy["Name"], "/web");
+        assert_eq!(copy["LogPath"], "");
+        assert_eq!(copy["Created"], "2023-11-14T22:13:20.123Z");
+        let names: Vec<_> = fs::read_dir(dir.path())
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .filter(|n| n.contains("tmp"))
+            .collect();
+        assert!(names.is_empty(), "{names:?}");
+    }
+
+    #[test]
+    fn refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let id = "ab".repeat(32);
+        let path = dir.path().join(STATE_FILE);
+        assert!(matches!(
+            Record::load(dir.path(), &id),
+            Err(StateError::Read { .. })
+        ));
+        record().save(dir.path()).unwrap();
+        let good = fs::read(&path).unwrap();
+        for cut in [0, 1, good.len() / 2, good.len() - 3] {
+            fs::write(&path, &good[..cut]).unwrap();
+            assert!(
+                matches!(
+                    Record::load(dir.path(), &id),
+                    Err(StateError::Damaged { .. })
+                ),
+                "{cut}"
+            );
+        }
+        fs::write(&path, br#"{"version":2,"unlike":"anything"}"#).unwrap();
+        let error = Record::load(dir.path(), &id).unwrap_err().to_string();
+        assert!(error.contains("version 2"), "{error}");
+        fs::write(&path, &good).unwrap();
+        assert!(matches!(
+            Record::load(dir.path(), &"cd".repeat(32)),
+            Err(StateError::Foreign { .. })
+        ));
+    }
+}

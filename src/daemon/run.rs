@@ -1,0 +1,351 @@
+//! From the command line to a serving daemon, and to its end.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, RwLock};
+
+use sha2::{Digest as _, Sha256};
+use tokio::net::UnixListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::locks::{LockError, PidFile, lock_root, make_dir};
+use super::sockets::{self, Socket, SocketError};
+use super::{Daemon, Settings};
+use crate::api;
+use crate::container::state::replace;
+use crate::container::table::ContainerTable;
+use crate::container::time;
+use crate::errors::chain;
+use crate::events::Events;
+use crate::image::{ImageError, ImageStore};
+use crate::runtime;
+use crate::supervisor::{Supervisor, SupervisorError, SupervisorOptions};
+
+/// Why the daemon does not run.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    #[error("cannot open the image store")]
+    Images(#[from] ImageError),
+    #[error("cannot start the supervisor")]
+    Supervisor(#[from] SupervisorError),
+    #[error("cannot read {path}")]
+    Read { path: PathBuf, source: io::Error },
+    #[error("cannot write {path}")]
+    Write { path: PathBuf, source: io::Error },
+    #[error("cannot find out where this program lies")]
+    Program(#[source] io::Error),
+    #[error("signals cannot be handled")]
+    Signals(#[source] io::Error),
+}
+
+/// What ends or changes a daemon from outside.
+struct Signals {
+    term: Signal,
+    int: Signal,
+    hup: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, StartError> {
+        let get = |kind| signal(kind).map_err(StartError::Signals);
+        Ok(Self {
+            term: get(SignalKind::terminate())?,
+            int: get(SignalKind::interrupt())?,
+            hup: get(SignalKind::hangup())?,
+        })
+    }
+
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
+        }
+    }
+}
+
+/// Runs a daemon until it is told to end. `reload` gives new settings at SIGHUP, or says in the
+/// log why there are none.
+///
+/// # Errors
+/// It cannot start; nothing is left behind.
+pub(crate) async fn run(
+    settings: Settings,
+    reload: impl Fn(&Settings) -> Option<Settings>,
+) -> Result<(), StartError> {
+    // Before anything that takes long: a signal is never lost.
+    let mut signals = Signals::new()?;
+    let _data_lock = lock_root("data root", &settings.data_root, 0o711)?;
+    let _exec_lock = lock_root("exec root", &settings.exec_root, 0o711)?;
+    let _pid_file = PidFile::write(&settings.pid_file)?;
+    raise_descriptor_limit();
+    make_dir(&settings.data_root.join("containers"), 0o710)?;
+    // Before the sockets: whoever can connect finds a daemon that is ready.
+    let daemon = open(settings).await?;
+    let sockets = listen(&daemon.settings())?;
+    daemon.recover_containers().await;
+
+    let (stop, stopped) = watch::channel(false);
+    let mut servers = JoinSet::new();
+    let mut paths = Vec::new();
+    for Socket { listener, path } in sockets {
+        let listener = UnixListener::from_std(listener).map_err(|source| SocketError::Listen {
+            path: path.clone(),
+            source,
+        })?;
+        tracing::info!(socket = %path.display(), "API is served");
+        paths.push(path);
+        servers.spawn(api::backend::serve(
+            Arc::clone(&daemon),
+            listener,
+            stopped.clone(),
+        ));
+    }
+    notify_service_manager("READY=1");
+    tracing::info!(pid = std::process::id(), "daemon is ready");
+
+    loop {
+        tokio::select! {
+            _ = signals.term.recv() => break,
+            _ = signals.int.recv() => break,
+            _ = signals.hup.recv() => {
+                if let Some(settings) = reload(&daemon.settings()) {
+                    daemon.replace_settings(settings);
+                }
+            }
+        }
+    }
+    notify_service_manager("STOPPING=1");
+    tracing::info!("daemon is ending");
+    let end = async {
+        daemon.end_containers().await;
+        // Nobody is left who could have a reason to fail.
+        let _ = stop.send(true);
+        while servers.join_next().await.is_some() {}
+        daemon.supervisor.shutdown_if_idle().await;
+    };
+    tokio::select! {
+        () = end => {}
+        () = signals.stop() => tracing::warn!("ended by a second signal"),
+    }
+    for path in paths {
+        if let Err(error) = std::fs::remove_file(&path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(socket = %path.display(), error = %error, "socket cannot be removed");
+        }
+    }
+    if !daemon.any_running() {
+        runtime::remove_parent(&runtime::cgroup_layout(), &daemon.cgroup_parent);
+    }
+    Ok(())
+}
+
+/// Opens everything that the daemon works on.
+async fn open(settings: Settings) -> Result<Arc<Daemon>, StartError> {
+    let images = ImageStore::open(&settings.data_root)?;
+    let monitor_binary = match &settings.monitor_binary {
+        Some(path) => path.clone(),
+        None => std::env::current_exe()
+            .map_err(StartError::Program)?
+            .with_file_name("taffrail-monitor"),
+    };
+    let id = engine_id(&settings)?;
+    let supervisor = Supervisor::start(SupervisorOptions {
+        exec_root: settings.exec_root.clone(),
+        data_root: settings.data_root.clone(),
+        monitor_binary,
+    })
+    .await?;
+    let containers_dir = settings.data_root.join("containers");
+    let daemon = Arc::new(Daemon {
+        cgroup_parent: cgroup_parent(&settings),
+        settings: RwLock::new(Arc::new(settings)),
+        images: Arc::new(images),
+        supervisor,
+        events: Events::default(),
+        containers: ContainerTable::default(),
+        ending: AtomicBool::new(false),
+        id,
+    });
+    daemon
+        .load_containers()
+        .map_err(|source| StartError::Read {
+            path: containers_dir,
+            source,
+        })?;
+    Ok(daemon)
+}
+
+fn listen(settings: &Settings) -> Result<Vec<Socket>, StartError> {
+    let mut sockets: Vec<Socket> = Vec::new();
+    for host in &settings.hosts {
+        match sockets::listen(host, settings.group.as_deref()) {
+            Ok(socket) => sockets.push(socket),
+            Err(error) => {
+                for socket in sockets {
+                    // The error that follows is the one to tell.
+                    let _ = std::fs::remove_file(socket.path);
+                }
+                return Err(error.into());
+            }
+        }
+    }
+    Ok(sockets)
+}
+
+/// Containers are below a control group of their own daemon, so that several do not meet.
+fn cgroup_parent(settings: &Settings) -> String {
+    if !settings.cgroup_parent.is_empty() {
+        return settings.cgroup_parent.clone();
+    }
+    let root = settings.exec_root.as_os_str().as_encoded_bytes();
+    let hash: String = Sha256::digest(root)
+        .iter()
+        .take(4)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    format!("/taffrail-{hash}")
+}
+
+/// The daemon's id in `/info`, made at the first start on a data root.
+fn engine_id(settings: &Settings) -> Result<String, StartError> {
+    let path = settings.data_root.join("engine-id");
+    match std::fs::read_to_string(&path) {
+        Ok(id) if !id.trim().is_empty() => return Ok(id.trim().to_owned()),
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(source) => return Err(StartError::Read { path, source }),
+    }
+    let mut random = [0; 16];
+    let write = |source| StartError::Write {
+        path: path.clone(),
+        source,
+    };
+    getrandom::fill(&mut random).map_err(|error| write(io::Error::other(error.to_string())))?;
+    let hex: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    let id = [
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..],
+    ]
+    .join("-");
+    replace(&settings.data_root, "engine-id", id.as_bytes(), true).map_err(write)?;
+    Ok(id)
+}
+
+/// Each container takes some descriptors of the daemon: as many as the host allows.
+fn raise_descriptor_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(errno) = raised {
+        tracing::warn!(error = %errno, "limit of open files cannot be raised");
+    }
+}
+
+/// Tells the service manager (docs: `sd_notify(3)`), if there is one.
+fn notify_service_manager(state: &str) {
+    let Some(address) = std::env::var_os("NOTIFY_SOCKET") else {
+        return;
+    };
+    let sent = std::os::unix::net::UnixDatagram::unbound().and_then(|socket| {
+        use std::os::linux::net::SocketAddrExt as _;
+        use std::os::unix::net::SocketAddr;
+        let bytes = address.as_encoded_bytes();
+        let address = match bytes.strip_prefix(b"@") {
+            Some(name) => SocketAddr::from_abstract_name(name)?,
+            None => SocketAddr::from_pathname(&address)?,
+        };
+        socket.send_to_addr(state.as_bytes(), &address)
+    });
+    if let Err(error) = sent {
+        tracing::warn!(error = %error, "service manager cannot be told");
+    }
+}
+
+impl Daemon {
+    /// Goes by new settings from now on.
+    fn replace_settings(&self, settings: Settings) {
+        let attributes = [
+            ("name".to_owned(), super::host_name()),
+            ("live-restore".to_owned(), settings.live_restore.to_string()),
+            ("debug".to_owned(), settings.debug.to_string()),
+            (
+                "default-runtime".to_owned(),
+                settings.default_runtime.clone(),
+            ),
+            ("log-driver".to_owned(), settings.log_driver.clone()),
+        ];
+        // A poisoned lock still holds a whole Arc.
+        *self
+            .settings
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(settings);
+        tracing::info!("configuration was reloaded");
+        self.events
+            .publish("daemon", "reload", &self.id, attributes.into());
+    }
+
+    pub(crate) fn any_running(&self) -> bool {
+        self.containers.all().iter().any(|c| c.is_running())
+    }
+
+    /// Stops all containers, unless they are to go on without the daemon.
+    async fn end_containers(self: &Arc<Self>) {
+        self.ending
+            .store(true, std::sync::atomic::Ordering::Release);
+        let settings = self.settings();
+        if settings.live_restore {
+            return;
+        }
+        let mut tasks = JoinSet::new();
+        for container in self.containers.all() {
+            if !container.is_running() {
+                continue;
+            }
+            let daemon = Arc::clone(self);
+            let timeout = settings.shutdown_timeout;
+            tasks.spawn(async move {
+                if let Err(error) = daemon.stop(&container, None, Some(timeout)).await
+                    && error.kind != crate::errors::ErrorKind::NotModified
+                {
+                    tracing::error!(container = container.id, error = %chain(&error), "container cannot be stopped");
+                }
+            });
+        }
+        while tasks.join_next().await.is_some() {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_and_ids_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut settings = Settings {
+            data_root: dir.path().to_owned(),
+            exec_root: "/run/taffrail".into(),
+            ..Settings::default()
+        };
+        let id = engine_id(&settings).unwrap();
+        assert_eq!(id.len(), 36);
+        assert_eq!(engine_id(&settings).unwrap(), id);
+        let group = cgroup_parent(&settings);
+        assert!(group.starts_with("/taffrail-"), "{group}");
+        settings.exec_root = "/run/other".into();
+        assert_ne!(cgroup_parent(&settings), group);
+        settings.cgroup_parent = "/mine".into();
+        assert_eq!(cgroup_parent(&settings), "/mine");
+    }
+}

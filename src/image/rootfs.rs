@@ -1,0 +1,327 @@
+//! Root file systems of containers: `<data root>/overlay/<container>/{upper,work,merged,lower.json}`.
+//!
+//! Lower layers are given by their short links relative to the folder of links, on a thread with a
+//! working directory of its own, so that 125 layers fit into the page that `mount` takes.
+
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::error::ImageError;
+use super::files;
+use super::layers::{LayerStore, short};
+
+const VERSION: u64 = 1;
+
+/// `lower.json`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Lower {
+    version: u64,
+    /// Id of the image.
+    pub(super) image: String,
+    /// Chain ids, lowest first.
+    pub(super) layers: Vec<String>,
+}
+
+#[derive(Debug)]
+pub(super) struct Rootfs {
+    folder: PathBuf,
+}
+
+impl Rootfs {
+    pub(super) fn open(data_root: &Path) -> Result<Self, ImageError> {
+        let folder = data_root.join("overlay");
+        files::make_folder(&folder)?;
+        Ok(Self { folder })
+    }
+
+    fn path(&self, container: &str) -> Result<PathBuf, ImageError> {
+        let clean = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+        if container.is_empty()
+            || container.len() > 128
+            || container.starts_with('.')
+            || !container.bytes().all(clean)
+        {
+            return Err(ImageError::ContainerId(container.to_owned()));
+        }
+        Ok(self.folder.join(container))
+    }
+
+    /// Makes the folders; the file that says what lies below comes last.
+    pub(super) fn prepare(
+        &self,
+        container: &str,
+        image: &str,
+        layers: &[String],
+    ) -> Result<(), ImageError> {
+        let path = self.path(container)?;
+        files::make_folder(&path)?;
+        for name in ["upper", "work", "merged", "empty"] {
+            let folder = path.join(name);
+            files::make_folder(&folder)?;
+            // The upper folder's mode is what the container sees of its root.
+            use std::os::unix::fs::PermissionsExt as _;
+            fs::set_permissions(&folder, fs::Permissions::from_mode(0o755))
+                .map_err(ImageError::io("set the mode of", &folder))?;
+        }
+        let file = path.join("lower.json");
+        let lower = Lower {
+            version: VERSION,
+            image: image.to_owned(),
+            layers: layers.to_vec(),
+        };
+        let bytes = serde_json::to_vec(&lower).map_err(|source| ImageError::Damaged {
+            path: file.clone(),
+            source,
+        })?;
+        files::write_atomic(&file, &bytes)
+    }
+
+    fn lower(&self, container: &str) -> Result<Lower, ImageError> {
+        let file = self.path(container)?.join("lower.json");
+        let bytes = match fs::read(&file) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(ImageError::NoRootfs(container.to_owned()));
+            }
+            Err(error) => return Err(ImageError::io("read", &file)(error)),
+        };
+        let lower: Lower =
+            serde_json::from_slice(&bytes).map_err(|source| ImageError::Damaged {
+                path: file.clone(),
+                source,
+            })?;
+        if lower.version > VERSION {
+            return Err(ImageError::StateVersion {
+                path: file,
+                found: lower.version,
+                known: VERSION,
+            });
+        }
+        Ok(lower)
+    }
+
+    /// Layers that containers stand on. An error if one cannot tell: then nothing may be removed.
+    pub(super) fn layers_in_use(&self) -> Result<Vec<String>, ImageError> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.folder).map_err(ImageError::io("read", &self.folder))? {
+            let entry = entry.map_err(ImageError::io("read", &self.folder))?;
+            let name = entry.file_name();
+            match self.lower(&name.to_string_lossy()) {
+                Ok(lower) => found.extend(lower.layers),
+                Err(ImageError::NoRootfs(_) | ImageError::ContainerId(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(found)
+    }
+
+    pub(super) fn mount(
+        &self,
+        container: &str,
+        layers: &LayerStore,
+    ) -> Result<PathBuf, ImageError> {
+        let path = self.path(container)?;
+        let merged = path.join("merged");
+        let lower = self.lower(container)?;
+        if is_mounted(&merged)? {
+            return Ok(merged);
+        }
+        for layer in &lower.layers {
+            if !layers.diff(layer).is_dir() {
+                return Err(ImageError::LayerMissing {
+                    image: lower.image.clone(),
+                    layer: layer.clone(),
+                });
+            }
+            layers.link(layer)?;
+        }
+        let options = options(&lower, container);
+        let failed = |source: io::Error| ImageError::Mount {
+            container: container.to_owned(),
+            path: merged.clone(),
+            source,
+        };
+        let links = layers.links();
+        let target = merged.clone();
+        std::thread::Builder::new()
+            .name("mount".to_owned())
+            .spawn(move || mount_from(&links, &target, &options))
+            .map_err(failed)?
+            .join()
+            .unwrap_or(Err(Errno::EIO))
+            .map_err(|errno| failed(errno.into()))?;
+        Ok(merged)
+    }
+
+    pub(super) fn unmount(&self, container: &str) -> Result<(), ImageError> {
+        let merged = self.path(container)?.join("merged");
+        // More than once if it was mounted over by hand.
+        while is_mounted(&merged)? {
+            let flags = MntFlags::UMOUNT_NOFOLLOW;
+            let result = match umount2(&merged, flags) {
+                Err(Errno::EBUSY) => umount2(&merged, flags | MntFlags::MNT_DETACH),
+                other => other,
+            };
+            match result {
+                Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
+                Err(errno) => {
+                    return Err(ImageError::io("unmount", &merged)(errno.into()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes all of a container's file system. Returns the layers that it stood on.
+    pub(super) fn remove(&self, container: &str) -> Result<Vec<String>, ImageError> {
+        self.unmount(container)?;
+        let path = self.path(container)?;
+        let layers = match self.lower(container) {
+            Ok(lower) => lower.layers,
+            Err(ImageError::NoRootfs(_)) => Vec::new(),
+            Err(error) => {
+                tracing::warn!(container, error = %error, "layers of the container are not known");
+                Vec::new()
+            }
+        };
+        files::remove_tree(&path)?;
+        Ok(layers)
+    }
+
+    /// `GraphDriver` of a container's inspect.
+    pub(super) fn graph_driver(
+        &self,
+        container: &str,
+        layers: &LayerStore,
+    ) -> Result<Value, ImageError> {
+        let path = self.path(container)?;
+        let lower = self.lower(container)?;
+        let below: Vec<String> = lower
+            .layers
+            .iter()
+            .rev()
+            .map(|layer| layers.diff(layer).display().to_string())
+            .collect();
+        Ok(json!({
+            "Name": "overlay2",
+            "Data": {
+                "LowerDir": below.join(":"),
+                "MergedDir": path.join("merged"),
+                "UpperDir": path.join("upper"),
+                "WorkDir": path.join("work"),
+            },
+        }))
+    }
+}
+
+/// All names are relative to the folder of links and need no escapes.
+fn options(lower: &Lower, container: &str) -> String {
+    let own = format!("../../overlay/{container}");
+    let below = if lower.layers.is_empty() {
+        format!("{own}/empty")
+    } else {
+        lower
+            .layers
+            .iter()
+            .rev()
+            .map(|layer| short(layer))
+            .collect::<Vec<_>>()
+            .join(":")
+    };
+    let mut options = format!("lowerdir={below},upperdir={own}/upper,workdir={own}/work");
+    // Without an index a stopped container's upper folder can be mounted over the layers again
+    // after they were copied to another disk.
+    if Path::new("/sys/module/overlay/parameters/index").exists() {
+        options.push_str(",index=off");
+    }
+    options
+}
+
+/// Runs on a thread of its own: its working directory is no other thread's.
+fn mount_from(links: &Path, target: &Path, options: &str) -> Result<(), Errno> {
+    unshare(CloneFlags::CLONE_FS)?;
+    nix::unistd::chdir(links)?;
+    mount(
+        Some("overlay"),
+        target,
+        Some("overlay"),
+        MsFlags::empty(),
+        Some(options),
+    )
+}
+
+/// Whether an overlay is mounted at a path, by the kernel's own list.
+fn is_mounted(path: &Path) -> Result<bool, ImageError> {
+    let list = Path::new("/proc/self/mountinfo");
+    let text = fs::read(list).map_err(ImageError::io("read", list))?;
+    Ok(text
+        .split(|byte| *byte == b'\n')
+        .filter_map(mount_point)
+        .any(|point| point == path))
+}
+
+/// Fifth field of a line of mountinfo, escapes undone, for an overlay.
+fn mount_point(line: &[u8]) -> Option<PathBuf> {
+    let mut fields = line.split(|byte| *byte == b' ');
+    let point = fields.nth(4)?;
+    let mut after = fields.skip_while(|field| *field != b"-");
+    (after.nth(1)? == b"overlay").then(|| {
+        let path = unescape(point);
+        PathBuf::from(std::ffi::OsString::from_vec(path))
+    })
+}
+
+/// `\040` and the like.
+fn unescape(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((&byte, tail)) = rest.split_first() {
+        let octal = tail
+            .get(..3)
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        match octal {
+            Some(value) if byte == b'\\' => {
+                out.push(value);
+                rest = &tail[3..];
+            }
+            _ => {
+                out.push(byte);
+                rest = tail;
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mount_points_are_read() {
+        let line = b"36 35 98:0 / /mnt\\040a/merged rw shared:1 - overlay overlay rw,lowerdir=x";
+        assert_eq!(mount_point(line).unwrap(), Path::new("/mnt a/merged"));
+        let other = b"36 35 98:0 / /mnt rw - ext4 /dev/root rw";
+        assert_eq!(mount_point(other), None);
+        assert_eq!(unescape(b"a\\134b\\04"), b"a\\b\\04");
+    }
+
+    #[test]
+    fn options_of_the_deepest_image_fit_into_a_page() {
+        let lower = Lower {
+            version: VERSION,
+            image: String::new(),
+            layers: vec![format!("sha256:{}", "0".repeat(64)); super::super::config::MAX_LAYERS],
+        };
+        assert!(options(&lower, &"c".repeat(64)).len() < 4096);
+    }
+}

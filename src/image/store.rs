@@ -1,0 +1,466 @@
+//! The store: what the rest of the daemon calls.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::archive::{Candidate, LayerBlob, Members};
+use super::compress::HashReader;
+use super::config::{self, Image};
+use super::error::{ArchiveError, ImageError, LayerError};
+use super::layers::{self, LayerStore};
+use super::reference::{Reference, check_tag};
+use super::remove::{self, InUse, Removed};
+use super::rootfs::Rootfs;
+use super::state::{State, now};
+use super::{changes, files};
+
+const TEMPORARY: &str = "image-";
+
+/// What a load has done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum LoadEvent {
+    /// An image is registered: once for each of its names, or once without.
+    Loaded {
+        /// `sha256:...`
+        id: String,
+        /// Familiar: `busybox:latest`
+        name: Option<String>,
+    },
+}
+
+/// The images below a data root. Two stores on one data root are not allowed (the daemon's lock).
+#[derive(Debug)]
+pub(crate) struct ImageStore {
+    temporary: PathBuf,
+    layers: LayerStore,
+    rootfs: Rootfs,
+    state: Mutex<State>,
+}
+
+/// Layers that must not be removed while a load relies on them.
+struct Pins<'a> {
+    store: &'a ImageStore,
+    chain: Vec<String>,
+}
+
+impl Drop for Pins<'_> {
+    fn drop(&mut self) {
+        let mut state = self.store.lock();
+        for id in &self.chain {
+            if let Some(count) = state.pinned.get_mut(id) {
+                *count -= 1;
+                if *count == 0 {
+                    state.pinned.remove(id);
+                }
+            }
+        }
+        // Their image may have been removed meanwhile.
+        self.store.collect(&state, &self.chain);
+    }
+}
+
+/// An image on its way in: its new layers lie in a temporary folder.
+struct Staged {
+    image: Image,
+    config: Vec<u8>,
+    tags: Vec<Reference>,
+    manifest: Option<String>,
+    /// Chain id and folder of each layer that was not there.
+    layers: Vec<(String, PathBuf)>,
+}
+
+impl ImageStore {
+    /// Opens or creates the store. Leftovers of a crash are removed.
+    pub(crate) fn open(data_root: &Path) -> Result<Self, ImageError> {
+        files::make_folder(data_root)?;
+        // Paths are compared with the kernel's list of mounts, which has no links in it.
+        let data_root = fs::canonicalize(data_root).map_err(ImageError::io("open", data_root))?;
+        let temporary = data_root.join("tmp");
+        files::make_folder(&temporary)?;
+        for entry in fs::read_dir(&temporary).map_err(ImageError::io("read", &temporary))? {
+            let entry = entry.map_err(ImageError::io("read", &temporary))?;
+            if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
+                files::remove_tree(&entry.path())?;
+            }
+        }
+        let layers = LayerStore::open(&data_root)?;
+        let state = State::open(&data_root, &layers)?;
+        let store = Self {
+            temporary,
+            layers,
+            rootfs: Rootfs::open(&data_root)?,
+            state: Mutex::new(state),
+        };
+        {
+            let state = store.lock();
+            if !state.damaged {
+                state.remove_stray_configs()?;
+                store.collect(&state, &store.layers.all()?);
+            }
+        }
+        Ok(store)
+    }
+
+    /// Finds an image by name, name with digest, id, or unique beginning of an id.
+    pub(crate) fn resolve(&self, reference: &str) -> Result<Arc<Image>, ImageError> {
+        self.lock().resolve(reference)
+    }
+
+    /// All images, in no useful order.
+    pub(crate) fn list(&self) -> Vec<Arc<Image>> {
+        self.lock().list()
+    }
+
+    /// Loads all images of an archive (docker-archive or OCI layout; plain, gzip or zstd), or none.
+    pub(crate) fn load(
+        &self,
+        tar: &mut dyn Read,
+        progress: &mut dyn FnMut(LoadEvent),
+    ) -> Result<(), ImageError> {
+        let work = self.work_folder()?;
+        let members = Members::spool(tar, work.path())?;
+        let candidates = members.images()?;
+        let mut pins = Vec::new();
+        let mut staged: Vec<Staged> = Vec::new();
+        for candidate in candidates {
+            let (image, pin) = self.stage_candidate(candidate, work.path(), &staged)?;
+            pins.push(pin);
+            staged.push(image);
+        }
+        for event in self.publish(staged)? {
+            progress(event);
+        }
+        Ok(())
+    }
+
+    /// Makes an image of one layer from a root file system's tar (plain, gzip or zstd). `changes` are
+    /// Dockerfile instructions.
+    pub(crate) fn import(
+        &self,
+        tar: &mut dyn Read,
+        reference: Option<&str>,
+        message: &str,
+        changes: &[String],
+    ) -> Result<Arc<Image>, ImageError> {
+        let tag = match reference.filter(|text| !text.is_empty()) {
+            Some(text) => {
+                let tag = Reference::parse(text)?;
+                if tag.digest.is_some() {
+                    return Err(ImageError::Reference {
+                        detail: ": cannot import digest reference".to_owned(),
+                    });
+                }
+                Some(tag.with_default_tag())
+            }
+            None => None,
+        };
+        let container_config = changes::apply(changes)?;
+        let work = self.work_folder()?;
+        let folder = work.path().join("layer");
+        let (diff_id, size) =
+            layers::stage(tar, None, &folder, &[]).map_err(layer_error("root file system"))?;
+        let comment = if message.is_empty() {
+            "Imported from -"
+        } else {
+            message
+        };
+        let config = config::imported(&container_config, &diff_id, comment, &now())?;
+        let image = config::parse("imported image", &config)?;
+        let _pin = self.pin(&image.chain);
+        // With one layer both ids are the same.
+        layers::write_record(&folder, &diff_id, &diff_id, size)?;
+        let id = image.id.clone();
+        self.publish(vec![Staged {
+            image,
+            config,
+            tags: tag.into_iter().collect(),
+            manifest: None,
+            layers: vec![(diff_id, folder)],
+        }])?;
+        self.lock().get(&id).ok_or(ImageError::NoSuchImage(id))
+    }
+
+    /// Gives an image another name; an empty `tag` is `latest`, unless `repo` has one.
+    pub(crate) fn tag(&self, image: &str, repo: &str, tag: &str) -> Result<(), ImageError> {
+        let mut name = Reference::parse(repo)?;
+        if name.digest.is_some() {
+            return Err(ImageError::Reference {
+                detail: ": refusing to create a tag with a digest reference".to_owned(),
+            });
+        }
+        if !tag.is_empty() {
+            check_tag(tag)?;
+            name.tag = Some(tag.to_owned());
+        }
+        let Some(key) = name.with_default_tag().tagged() else {
+            return Ok(());
+        };
+        let mut state = self.lock();
+        let id = state.resolve(image)?.id.clone();
+        state.register(Vec::new(), &[(key, id)], &[])
+    }
+
+    /// Removes a name, and the image with its last one; or an image by id. `no_prune` is accepted:
+    /// there are no untagged parents here. `in_use` names a container that uses an image, a running
+    /// one if there is any; it is called without the store's lock.
+    pub(crate) fn remove(
+        &self,
+        reference: &str,
+        force: bool,
+        _no_prune: bool,
+        in_use: &dyn Fn(&str) -> Option<InUse>,
+    ) -> Result<Vec<Removed>, ImageError> {
+        loop {
+            let id = self.lock().resolve(reference)?.id.clone();
+            let user = in_use(&id);
+            let mut state = self.lock();
+            let image = state.resolve(reference)?;
+            if image.id != id {
+                // The name has come to mean another image meanwhile.
+                continue;
+            }
+            let plan = remove::plan(&state, reference, &id, force, user.as_ref())?;
+            state.forget(&id, &plan.names, plan.delete)?;
+            let mut done: Vec<Removed> = plan
+                .names
+                .iter()
+                .map(|key| Removed::Untagged(remove::shown(key)))
+                .collect();
+            if plan.delete {
+                done.push(Removed::Deleted(id));
+                self.collect(&state, &image.chain);
+            }
+            return Ok(done);
+        }
+    }
+
+    /// Makes a container's folders. Its layers stay until `remove_rootfs`, also without their image.
+    pub(crate) fn prepare_rootfs(&self, container: &str, image: &Image) -> Result<(), ImageError> {
+        let state = self.lock();
+        for layer in &image.chain {
+            if self.layers.record(layer)?.is_none() {
+                return Err(ImageError::LayerMissing {
+                    image: image.id.clone(),
+                    layer: layer.clone(),
+                });
+            }
+        }
+        let result = self.rootfs.prepare(container, &image.id, &image.chain);
+        drop(state);
+        result
+    }
+
+    /// Mounts a container's root file system, if it is not mounted yet; returns its path.
+    pub(crate) fn mount_rootfs(&self, container: &str) -> Result<PathBuf, ImageError> {
+        self.rootfs.mount(container, &self.layers)
+    }
+
+    /// Unmounts it, if it is mounted; a busy one is detached.
+    pub(crate) fn unmount_rootfs(&self, container: &str) -> Result<(), ImageError> {
+        self.rootfs.unmount(container)
+    }
+
+    /// Unmounts and removes all that the container has written; fine if there is nothing.
+    pub(crate) fn remove_rootfs(&self, container: &str) -> Result<(), ImageError> {
+        let layers = self.rootfs.remove(container)?;
+        let state = self.lock();
+        self.collect(&state, &layers);
+        Ok(())
+    }
+
+    /// `GraphDriver` of a container's inspect.
+    pub(crate) fn rootfs_graph_driver(&self, container: &str) -> Result<Value, ImageError> {
+        self.rootfs.graph_driver(container, &self.layers)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The state is replaced as a whole after the file was written: a panic leaves a valid one.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn work_folder(&self) -> Result<TempDir, ImageError> {
+        tempfile::Builder::new()
+            .prefix(TEMPORARY)
+            .tempdir_in(&self.temporary)
+            .map_err(ImageError::io("create a folder in", &self.temporary))
+    }
+
+    fn pin(&self, chain: &[String]) -> Pins<'_> {
+        let mut state = self.lock();
+        for id in chain {
+            *state.pinned.entry(id.clone()).or_default() += 1;
+        }
+        Pins {
+            store: self,
+            chain: chain.to_vec(),
+        }
+    }
+
+    /// Unpacks what an image needs and the store has not; `before` are the archive's earlier images.
+    fn stage_candidate(
+        &self,
+        candidate: Candidate,
+        work: &Path,
+        before: &[Staged],
+    ) -> Result<(Staged, Pins<'_>), ImageError> {
+        let image = config::parse(&candidate.name, &candidate.config)?;
+        if image.layers.len() != candidate.layers.len() {
+            return Err(ArchiveError::LayerCount {
+                config: candidate.name,
+                layers: candidate.layers.len(),
+                diff_ids: image.layers.len(),
+            }
+            .into());
+        }
+        let pins = self.pin(&image.chain);
+        let mut new: Vec<(String, PathBuf)> = Vec::new();
+        let mut lower: Vec<PathBuf> = Vec::new();
+        let layers = image.chain.iter().zip(&image.layers);
+        for (blob, (chain_id, diff_id)) in candidate.layers.iter().zip(layers) {
+            let staged = before
+                .iter()
+                .flat_map(|staged| &staged.layers)
+                .chain(&new)
+                .find(|(id, _)| id == chain_id)
+                .map(|(_, folder)| folder.join("diff"));
+            let known = match staged {
+                Some(diff) => Some(diff),
+                None => self
+                    .layers
+                    .record(chain_id)?
+                    .map(|_| self.layers.diff(chain_id)),
+            };
+            let diff = match known {
+                Some(diff) => {
+                    read_blob(blob, diff_id, |stream| layers::verify(stream, diff_id))?;
+                    diff
+                }
+                None => {
+                    let folder = work.join(format!("layer-{}-{}", before.len(), new.len()));
+                    let (_, size) = read_blob(blob, diff_id, |stream| {
+                        layers::stage(stream, Some(diff_id), &folder, &lower)
+                    })?;
+                    layers::write_record(&folder, chain_id, diff_id, size)?;
+                    let diff = folder.join("diff");
+                    new.push((chain_id.clone(), folder));
+                    diff
+                }
+            };
+            lower.insert(0, diff);
+        }
+        let staged = Staged {
+            image,
+            config: candidate.config,
+            tags: candidate.tags,
+            manifest: candidate.manifest,
+            layers: new,
+        };
+        Ok((staged, pins))
+    }
+
+    /// Makes staged images visible, all at once.
+    fn publish(&self, staged: Vec<Staged>) -> Result<Vec<LoadEvent>, ImageError> {
+        if staged.iter().any(|image| !image.layers.is_empty()) {
+            files::sync_file_system(&self.temporary)?;
+        }
+        let mut state = self.lock();
+        let mut images = Vec::new();
+        let mut names = Vec::new();
+        let mut digests = Vec::new();
+        let mut events = Vec::new();
+        for mut item in staged {
+            for (chain_id, folder) in &item.layers {
+                self.layers.publish(chain_id, folder)?;
+            }
+            state.complete(&mut item.image, &self.layers)?;
+            let id = item.image.id.clone();
+            if item.tags.is_empty() {
+                events.push(LoadEvent::Loaded {
+                    id: id.clone(),
+                    name: None,
+                });
+            }
+            for tag in item.tags {
+                events.push(LoadEvent::Loaded {
+                    id: id.clone(),
+                    name: Some(tag.familiar()),
+                });
+                if let Some(manifest) = &item.manifest {
+                    digests.push((format!("{}@{manifest}", tag.repository), id.clone()));
+                }
+                if let Some(key) = tag.tagged() {
+                    names.push((key, id.clone()));
+                }
+            }
+            images.push((item.image, item.config));
+        }
+        state.register(images, &names, &digests)?;
+        Ok(events)
+    }
+
+    /// Removes those of `candidates` that no image, container or load needs. A failure is a line in
+    /// the log: the next start tries again.
+    fn collect(&self, state: &State, candidates: &[String]) {
+        // An image that could not be read may need any of them.
+        if candidates.is_empty() || state.damaged {
+            return;
+        }
+        let used = match self.rootfs.layers_in_use() {
+            Ok(used) => used,
+            Err(error) => {
+                tracing::warn!(error = %error, "unused layers are kept: users of layers unknown");
+                return;
+            }
+        };
+        let mut needed: HashSet<String> = used.into_iter().collect();
+        for image in state.list() {
+            needed.extend(image.chain.iter().cloned());
+        }
+        for layer in candidates {
+            if needed.contains(layer) || state.pinned.contains_key(layer) {
+                continue;
+            }
+            if let Err(error) = self.layers.remove(layer, &self.temporary) {
+                tracing::warn!(layer = %layer, error = %error, "unused layer left behind");
+            }
+        }
+    }
+}
+
+/// Opens a stored layer, runs `read` on it, and compares the digest of the stored bytes.
+fn read_blob<T>(
+    blob: &LayerBlob,
+    diff_id: &str,
+    read: impl FnOnce(&mut dyn Read) -> Result<T, LayerError>,
+) -> Result<T, ImageError> {
+    let mut file = File::open(&blob.path).map_err(ImageError::io("open", &blob.path))?;
+    // An uncompressed layer has one digest for both.
+    let Some(expected) = blob.digest.as_deref().filter(|digest| *digest != diff_id) else {
+        return read(&mut file).map_err(layer_error(&blob.name));
+    };
+    let mut stored = HashReader::new(file);
+    let result = read(&mut stored);
+    let (found, _) = stored
+        .finish()
+        .map_err(ImageError::io("read", &blob.path))?;
+    // The reason behind whatever the damaged bytes led to.
+    if found != expected {
+        return Err(ArchiveError::Digest {
+            name: blob.name.clone(),
+            found: found.trim_start_matches("sha256:").to_owned(),
+        }
+        .into());
+    }
+    result.map_err(layer_error(&blob.name))
+}
+
+fn layer_error(what: &str) -> impl FnOnce(LayerError) -> ImageError {
+    let what = what.to_owned();
+    move |source| ImageError::Layer { what, source }
+}

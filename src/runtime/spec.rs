@@ -1,0 +1,501 @@
+//! The OCI runtime specification of a container, as Docker makes it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+
+use super::cgroup::{self, cgroup_layout};
+use super::error::RuntimeError;
+use super::files;
+use super::mounts::{self, UserMount};
+use super::network::{Network, is_host};
+use super::rootfs::Rootfs;
+use super::security::{self, SeccompChoice};
+use super::user::{self, ExecUser};
+use super::{caps, devices, limits, seccomp, volumes};
+use crate::api::types::{ContainerConfig, HostConfig, Ulimit};
+
+const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const CGROUP: &str = "/sys/fs/cgroup";
+const INIT_PATH: &str = "/sbin/docker-init";
+
+/// What a specification is made of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SpecInput<'a> {
+    /// Full id, 64 hex digits.
+    pub(crate) id: &'a str,
+    pub(crate) name: &'a str,
+    /// The image's settings merged in.
+    pub(crate) config: &'a ContainerConfig,
+    pub(crate) host: &'a HostConfig,
+    /// Mounted root file system.
+    pub(crate) rootfs: &'a Path,
+    /// The container's directory: hosts, hostname, resolv.conf and anonymous volumes are made here.
+    pub(crate) files_dir: &'a Path,
+    /// `default-ulimits` of daemon.json, by name.
+    pub(crate) default_ulimits: &'a BTreeMap<String, Ulimit>,
+    /// Absolute control group that the daemon's containers are below.
+    pub(crate) cgroup_parent: &'a str,
+    /// Program for `--init`.
+    pub(crate) init_binary: Option<&'a Path>,
+    /// Rows and columns, with a terminal.
+    pub(crate) console_size: Option<(u16, u16)>,
+}
+
+/// A specification and what the user should know of it.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) spec: Value,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Makes the specification, and the files that it mounts. Blocking.
+///
+/// # Errors
+/// Settings that `validate_create` does not see, because they depend on the image or on the host at
+/// this moment: an unknown user, a missing device, `Invalid` settings of a changed image.
+pub(crate) fn prepare(input: &SpecInput<'_>) -> Result<Prepared, RuntimeError> {
+    let SpecInput { config, host, .. } = *input;
+    for path in [input.rootfs, input.files_dir]
+        .into_iter()
+        .chain(input.init_binary)
+    {
+        if path.to_str().is_none() {
+            return Err(RuntimeError::PathNotUtf8(path.to_owned()));
+        }
+    }
+    let layout = cgroup_layout();
+    let network = Network::of(host)?;
+    let security = security::parse(host.security_opt.as_deref().unwrap_or_default())?;
+    let mut warnings = security.warnings.clone();
+    let rootfs = Rootfs::open(input.rootfs)?;
+    let user = user::resolve(
+        &rootfs,
+        &config.user,
+        host.group_add.as_deref().unwrap_or_default(),
+    )?;
+    let caps = caps::resolve(
+        host.cap_add.as_deref(),
+        host.cap_drop.as_deref(),
+        host.privileged,
+        caps::CapSet::bounding(),
+    )?;
+    let hostname = hostname(input, network);
+    let mut args = arguments(config)?;
+    let user_mounts = mounts::user_mounts(config, host)?;
+    mounts::check_sources(&user_mounts)?;
+    volumes::prepare(&user_mounts, &rootfs, input.files_dir)?;
+    let etc = files::write(input.files_dir, config, host, network, &hostname)?;
+    let mut mounts = default_mounts(host, &user_mounts);
+    for (target, path) in &etc.binds {
+        if user_mounts.iter().all(|m| m.target != *target) {
+            let access = if host.readonly_rootfs { "ro" } else { "rw" };
+            mounts.push(json!({
+                "destination": target, "type": "bind", "source": path,
+                "options": ["rbind", access, "rprivate"],
+            }));
+        }
+    }
+    for m in &user_mounts {
+        mounts.push(mounts::to_oci(m, input.files_dir)?);
+    }
+    if host.init == Some(true) && !is_host(&host.pid_mode) {
+        let init = input.init_binary.ok_or(RuntimeError::NoInit)?;
+        mounts.push(json!({
+            "destination": INIT_PATH, "type": "bind", "source": init, "options": ["bind", "ro"],
+        }));
+        args.splice(0..0, [INIT_PATH.to_owned(), "--".to_owned()]);
+    }
+
+    let mut process = json!({
+        "terminal": config.tty,
+        "user": {"uid": user.uid, "gid": user.gid, "additionalGids": user.groups},
+        "args": args,
+        "env": environment(config, &hostname, &user),
+        "cwd": working_dir(config)?,
+        "capabilities": capabilities(&caps, &user),
+        "oomScoreAdj": host.oom_score_adj,
+    });
+    let rlimits = limits::rlimits(
+        host.ulimits.as_deref().unwrap_or_default(),
+        input.default_ulimits,
+        &mut warnings,
+    )?;
+    if !rlimits.is_empty() {
+        process["rlimits"] = Value::Array(rlimits);
+    }
+    // Left out, not false: a runtime may look for the key alone to decide when to load the filter.
+    if security.no_new_privileges {
+        process["noNewPrivileges"] = json!(true);
+    }
+    if let Some(profile) = &security.apparmor {
+        process["apparmorProfile"] = json!(profile);
+    }
+    if let (true, Some((rows, columns))) = (config.tty, input.console_size)
+        && rows > 0
+        && columns > 0
+    {
+        process["consoleSize"] = json!({"height": rows, "width": columns});
+    }
+
+    let devices = devices::resolve(host)?;
+    let mut resources = limits::resources(host, &layout)?;
+    resources.insert("devices".into(), Value::Array(devices.rules));
+    let mut linux = json!({
+        "cgroupsPath": cgroup::cgroup_path(host, input.cgroup_parent, input.id),
+        "namespaces": namespaces(host, network, layout.is_v2())?,
+        "resources": resources,
+        "sysctl": sysctls(config, host, network),
+    });
+    if !devices.nodes.is_empty() {
+        linux["devices"] = Value::Array(devices.nodes);
+    }
+    if let Some(propagation) = mounts::rootfs_propagation(&user_mounts) {
+        linux["rootfsPropagation"] = json!(propagation);
+    }
+    if !host.privileged {
+        let paths = |given: &Option<Vec<String>>, default: fn() -> Vec<String>| match given {
+            _ if security.unconfined_paths => Vec::new(),
+            Some(list) => list.clone(),
+            None => default(),
+        };
+        linux["maskedPaths"] = json!(paths(&host.masked_paths, security::default_masked_paths));
+        let mut readonly = paths(&host.readonly_paths, security::default_readonly_paths);
+        // The controllers are mounted read-only there; the directory above them is not by itself.
+        if !layout.is_v2() && user_mounts.iter().all(|m| m.target != CGROUP) {
+            readonly.push(CGROUP.to_owned());
+        }
+        linux["readonlyPaths"] = json!(readonly);
+    }
+    match &security.seccomp {
+        SeccompChoice::Custom(profile) => linux["seccomp"] = seccomp::resolve(profile, &caps),
+        SeccompChoice::Default if !host.privileged => {
+            linux["seccomp"] = seccomp::default_profile(&caps);
+        }
+        SeccompChoice::Default | SeccompChoice::Unconfined => {}
+    }
+
+    let mut spec = json!({
+        "ociVersion": "1.0.2",
+        "process": process,
+        "root": {"path": input.rootfs, "readonly": host.readonly_rootfs},
+        "mounts": mounts,
+        "linux": linux,
+    });
+    if !is_host(&host.uts_mode) {
+        spec["hostname"] = json!(hostname);
+    }
+    if let Some(annotations) = host.annotations.as_ref().filter(|a| !a.is_empty()) {
+        spec["annotations"] = json!(annotations);
+    }
+    tracing::debug!(container = input.name, id = input.id, "specification made");
+    Ok(Prepared { spec, warnings })
+}
+
+/// Writes `config.json` into the bundle directory, made if missing. The root file system is named by
+/// its absolute path.
+pub(crate) fn write_bundle(dir: &Path, spec: &Value) -> Result<(), RuntimeError> {
+    fs::create_dir_all(dir).map_err(RuntimeError::file("create", dir))?;
+    let path: PathBuf = dir.join("config.json");
+    fs::write(&path, spec.to_string()).map_err(RuntimeError::file("write", &path))
+}
+
+/// The name inside: the one given, the host's where its UTS namespace or network is used, else the
+/// first twelve digits of the id.
+fn hostname(input: &SpecInput<'_>, network: Network) -> String {
+    let given = input.config.hostname.as_str();
+    let shared = is_host(&input.host.uts_mode);
+    if !given.is_empty() && !shared {
+        return given.to_owned();
+    }
+    if (shared || network == Network::Host)
+        && let Ok(name) = nix::unistd::gethostname()
+    {
+        return name.to_string_lossy().into_owned();
+    }
+    input.id.chars().take(12).collect()
+}
+
+/// Entrypoint and command. A single empty entrypoint means none (`--entrypoint ""`).
+pub(super) fn arguments(config: &ContainerConfig) -> Result<Vec<String>, RuntimeError> {
+    let entrypoint = match config.entrypoint.as_deref() {
+        Some([empty]) if empty.is_empty() => &[],
+        Some(list) => list,
+        None => &[],
+    };
+    let args: Vec<String> = entrypoint
+        .iter()
+        .chain(config.cmd.iter().flatten())
+        .cloned()
+        .collect();
+    if args.is_empty() {
+        return Err(RuntimeError::NoCommand);
+    }
+    Ok(args)
+}
+
+pub(super) fn working_dir(config: &ContainerConfig) -> Result<String, RuntimeError> {
+    match config.working_dir.as_str() {
+        "" => Ok("/".to_owned()),
+        dir if dir.starts_with('/') => Ok(mounts::clean(dir)),
+        dir => Err(RuntimeError::WorkingDir(dir.to_owned())),
+    }
+}
+
+/// Docker's variables, then the container's; a later one replaces an earlier, one without `=`
+/// removes it. `HOME` comes from passwd unless it is set.
+fn environment(config: &ContainerConfig, hostname: &str, user: &ExecUser) -> Vec<String> {
+    let mut out = vec![DEFAULT_PATH.to_owned(), format!("HOSTNAME={hostname}")];
+    if config.tty {
+        out.push("TERM=xterm".to_owned());
+    }
+    fn key(entry: &str) -> &str {
+        entry.split_once('=').map_or(entry, |(key, _)| key)
+    }
+    for entry in &config.env {
+        let place = out.iter().position(|e| key(e) == key(entry));
+        match (place, entry.contains('=')) {
+            (Some(n), true) => out[n].clone_from(entry),
+            (Some(n), false) => drop(out.remove(n)),
+            (None, true) => out.push(entry.clone()),
+            (None, false) => {}
+        }
+    }
+    if !out.iter().any(|e| e.starts_with("HOME=")) {
+        out.push(format!("HOME={}", user.home));
+    }
+    out
+}
+
+/// As execve would leave them: for another user than root only the bounding set.
+fn capabilities(caps: &[String], user: &ExecUser) -> Value {
+    if user.uid == 0 {
+        json!({"bounding": caps, "effective": caps, "permitted": caps})
+    } else {
+        json!({"bounding": caps})
+    }
+}
+
+fn sysctls(config: &ContainerConfig, host: &HostConfig, network: Network) -> Value {
+    let mut out = Map::new();
+    if network != Network::Host {
+        // An own network is no reason to need root for port 80 or ping.
+        for (key, value) in [
+            ("net.ipv4.ip_unprivileged_port_start", "0"),
+            ("net.ipv4.ping_group_range", "0 2147483647"),
+        ] {
+            if Path::new("/proc/sys").join(key.replace('.', "/")).exists() {
+                out.insert(key.to_owned(), json!(value));
+            }
+        }
+    }
+    if !config.domainname.is_empty() && !is_host(&host.uts_mode) {
+        out.insert("kernel.domainname".to_owned(), json!(config.domainname));
+    }
+    for (key, value) in host.sysctls.iter().flatten() {
+        out.insert(key.clone(), json!(value));
+    }
+    Value::Object(out)
+}
+
+/// Checks the namespace modes and gives the namespaces that are the container's own.
+pub(super) fn namespaces(
+    host: &HostConfig,
+    network: Network,
+    v2: bool,
+) -> Result<Vec<Value>, RuntimeError> {
+    let own = |what, mode: &str, allowed: &[&str]| match mode {
+        "host" => Ok(false),
+        "" => Ok(true),
+        mode if allowed.contains(&mode) => Ok(true),
+        mode if mode.starts_with("container:") => Err(RuntimeError::NotBuilt {
+            what: format!("sharing the namespace of another container ({mode})"),
+            hint: "use host or a namespace of its own",
+        }),
+        mode => Err(RuntimeError::InvalidMode {
+            what,
+            value: mode.to_owned(),
+        }),
+    };
+    let mut out = vec!["mount"];
+    if network != Network::Host {
+        out.push("network");
+    }
+    if own("invalid UTS mode", &host.uts_mode, &[])? {
+        out.push("uts");
+    }
+    if own("invalid PID mode", &host.pid_mode, &["private"])? {
+        out.push("pid");
+    }
+    if own(
+        "invalid IPC mode",
+        &host.ipc_mode,
+        &["private", "shareable", "none"],
+    )? {
+        out.push("ipc");
+    }
+    own("invalid user namespace mode", &host.userns_mode, &[])?;
+    // Docker's default: the host's on version 1 and for privileged containers.
+    let private = own(
+        "invalid cgroup namespace mode",
+        &host.cgroupns_mode,
+        &["private"],
+    )?;
+    if private && (host.cgroupns_mode == "private" || (v2 && !host.privileged)) {
+        out.push("cgroup");
+    }
+    Ok(out.into_iter().map(|kind| json!({"type": kind})).collect())
+}
+
+/// The mounts of every container, but those that the user mounts over.
+fn default_mounts(host: &HostConfig, user: &[UserMount]) -> Vec<Value> {
+    let system = if host.privileged { "rw" } else { "ro" };
+    let shm_size = if host.shm_size > 0 {
+        host.shm_size
+    } else {
+        limits::SHM_SIZE
+    };
+    let shm = match host.ipc_mode.as_str() {
+        "none" => None,
+        "host" => Some(json!({
+            "destination": "/dev/shm", "type": "bind", "source": "/dev/shm",
+            "options": ["rbind", "rprivate"],
+        })),
+        _ => Some(json!({
+            "destination": "/dev/shm", "type": "tmpfs", "source": "shm",
+            "options": ["nosuid", "noexec", "nodev", "mode=1777", format!("size={shm_size}")],
+        })),
+    };
+    let mqueue = (host.ipc_mode != "none").then(|| {
+        json!({
+            "destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue",
+            "options": ["nosuid", "noexec", "nodev"],
+        })
+    });
+    let all = [
+        Some(json!({
+            "destination": "/proc", "type": "proc", "source": "proc",
+            "options": ["nosuid", "noexec", "nodev"],
+        })),
+        Some(json!({
+            "destination": "/dev", "type": "tmpfs", "source": "tmpfs",
+            "options": ["nosuid", "strictatime", "mode=755", "size=65536k"],
+        })),
+        Some(json!({
+            "destination": "/dev/pts", "type": "devpts", "source": "devpts",
+            "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+        })),
+        Some(json!({
+            "destination": "/sys", "type": "sysfs", "source": "sysfs",
+            "options": ["nosuid", "noexec", "nodev", system],
+        })),
+        Some(json!({
+            "destination": CGROUP, "type": "cgroup", "source": "cgroup",
+            "options": [system, "nosuid", "noexec", "nodev"],
+        })),
+        mqueue,
+        shm,
+    ];
+    all.into_iter()
+        .flatten()
+        .filter(|m| user.iter().all(|u| m["destination"] != u.target))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_entrypoint_and_command() {
+        let of = |entrypoint: Option<&[&str]>, cmd: Option<&[&str]>| {
+            let list = |l: &[&str]| l.iter().map(|s| (*s).to_owned()).collect();
+            arguments(&ContainerConfig {
+                entrypoint: entrypoint.map(list),
+                cmd: cmd.map(list),
+                ..Default::default()
+            })
+        };
+        assert_eq!(
+            of(Some(&["a", "b"]), Some(&["c"])).unwrap(),
+            ["a", "b", "c"]
+        );
+        assert_eq!(of(Some(&[""]), Some(&["c"])).unwrap(), ["c"]);
+        let e = of(Some(&[""]), None).unwrap_err();
+        assert_eq!(e.to_string(), "No command specified");
+        assert_eq!(e.kind().status(), 400);
+    }
+
+    #[test]
+    fn later_variables_replace_and_remove() {
+        let user = ExecUser {
+            uid: 0,
+            gid: 0,
+            groups: vec![0],
+            home: "/root".into(),
+        };
+        let mut config = ContainerConfig {
+            tty: true,
+            env: ["A=1", "A=2=3", "TERM=vt100", "HOSTNAME", "GONE"]
+                .map(String::from)
+                .to_vec(),
+            ..Default::default()
+        };
+        assert_eq!(
+            environment(&config, "web", &user),
+            [DEFAULT_PATH, "TERM=vt100", "A=2=3", "HOME=/root"]
+        );
+        config.env = vec!["PATH=/x".into(), "HOME=/y".into()];
+        config.tty = false;
+        assert_eq!(
+            environment(&config, "web", &user),
+            ["PATH=/x", "HOSTNAME=web", "HOME=/y"]
+        );
+    }
+
+    #[test]
+    fn namespace_modes() {
+        let kinds = |host: &HostConfig, v2| -> Vec<String> {
+            namespaces(host, Network::of(host).unwrap(), v2)
+                .unwrap()
+                .iter()
+                .map(|n| n["type"].as_str().unwrap().to_owned())
+                .collect()
+        };
+        let mut host = HostConfig::default();
+        assert_eq!(
+            kinds(&host, false),
+            ["mount", "network", "uts", "pid", "ipc"]
+        );
+        assert_eq!(kinds(&host, true).last().unwrap(), "cgroup");
+        host.network_mode = "host".into();
+        host.pid_mode = "host".into();
+        host.ipc_mode = "host".into();
+        host.uts_mode = "host".into();
+        host.cgroupns_mode = "private".into();
+        assert_eq!(kinds(&host, false), ["mount", "cgroup"]);
+        host.pid_mode = "container:x".into();
+        let e = namespaces(&host, Network::Host, true).unwrap_err();
+        assert!(e.to_string().contains("not built yet"), "{e}");
+        host.pid_mode = "bogus".into();
+        let e = namespaces(&host, Network::Host, true).unwrap_err();
+        assert_eq!(e.to_string(), "invalid PID mode: bogus");
+    }
+
+    #[test]
+    fn a_working_directory_is_absolute() {
+        let with = |dir: &str| {
+            working_dir(&ContainerConfig {
+                working_dir: dir.into(),
+                ..Default::default()
+            })
+        };
+        assert_eq!(with("/a/./b/").unwrap(), "/a/b");
+        assert_eq!(
+            with("a").unwrap_err().to_string(),
+            "the working directory 'a' is invalid, it needs to be an absolute path"
+        );
+    }
+}

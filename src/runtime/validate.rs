@@ -1,0 +1,229 @@
+//! What is refused when a container is created, before anything is made.
+
+use super::cgroup::cgroup_layout;
+use super::error::RuntimeError;
+use super::limits::{self, HostFacts};
+use super::network::{Network, is_host};
+use super::{caps, devices, files, mounts, security, spec};
+use crate::api::types::{ContainerConfig, HostConfig};
+
+/// Checks settings (the image's merged in) and gives warnings for the client. Only the host is
+/// looked at: no image, nothing is changed.
+///
+/// # Errors
+/// Docker's text, of class `Invalid` (400), or `NotFound` for a network that is not there.
+pub(crate) fn validate_create(
+    config: &ContainerConfig,
+    host: &HostConfig,
+) -> Result<Vec<String>, RuntimeError> {
+    let mut warnings = Vec::new();
+    let layout = cgroup_layout();
+    spec::arguments(config)?;
+    spec::working_dir(config)?;
+    for entry in &config.env {
+        if entry.is_empty() || entry.starts_with('=') {
+            return Err(RuntimeError::Environment(entry.clone()));
+        }
+    }
+    let network = Network::of(host)?;
+    refuse_unbuilt(host)?;
+    check_restart(host)?;
+    if network == Network::Default {
+        warnings.push("the default network has loopback only for now".to_owned());
+    }
+    if !matches!(host.restart_policy.name.as_str(), "" | "no") {
+        warnings.push(format!(
+            "restart policy {} is kept but not acted on yet",
+            host.restart_policy.name
+        ));
+    }
+    spec::namespaces(host, network, layout.is_v2())?;
+    if is_host(&host.uts_mode) && !config.hostname.is_empty() {
+        return Err(RuntimeError::HostnameWithHostUts);
+    }
+    caps::resolve(
+        host.cap_add.as_deref(),
+        host.cap_drop.as_deref(),
+        host.privileged,
+        caps::CapSet::bounding(),
+    )?;
+    let security = security::parse(host.security_opt.as_deref().unwrap_or_default())?;
+    warnings.extend(security.warnings);
+    warnings.extend(limits::check(host, &HostFacts::read(), &layout)?);
+    for entry in host.extra_hosts.iter().flatten() {
+        files::extra_host(entry, network)?;
+    }
+    for mapping in host.devices.iter().flatten() {
+        if !mapping.cgroup_permissions.is_empty() {
+            devices::check_access(&mapping.cgroup_permissions)?;
+        }
+    }
+    for rule in host.device_cgroup_rules.iter().flatten() {
+        devices::parse_rule(rule)?;
+    }
+    mounts::check_sources(&mounts::user_mounts(config, host)?)?;
+    Ok(warnings)
+}
+
+fn refuse_unbuilt(host: &HostConfig) -> Result<(), RuntimeError> {
+    let refuse = |what: String, hint| Err(RuntimeError::NotBuilt { what, hint });
+    if !host.port_bindings.is_empty() || host.publish_all_ports {
+        let ports: Vec<&str> = host.port_bindings.keys().map(String::as_str).collect();
+        return refuse(
+            format!("publishing ports ({})", ports.join(", ")),
+            "use --network host",
+        );
+    }
+    if let Some(from) = host.volumes_from.iter().flatten().next() {
+        return refuse(format!("volumes-from {from}"), "use bind mounts");
+    }
+    if let Some(link) = host.links.iter().flatten().next() {
+        return refuse(format!("link {link}"), "use --network host");
+    }
+    if host.device_requests.iter().flatten().next().is_some() {
+        return refuse("a device request (--gpus)".to_owned(), "use --device");
+    }
+    if let Some((key, value)) = host.storage_opt.iter().flatten().next() {
+        return Err(RuntimeError::StorageOpt(format!("{key}={value}")));
+    }
+    Ok(())
+}
+
+fn check_restart(host: &HostConfig) -> Result<(), RuntimeError> {
+    let policy = &host.restart_policy;
+    let refuse = |text: &str| Err(RuntimeError::RestartPolicy(text.to_owned()));
+    match policy.name.as_str() {
+        "on-failure" if policy.maximum_retry_count < 0 => {
+            return refuse("maximum retry count cannot be negative");
+        }
+        "on-failure" => {}
+        "" | "no" | "always" | "unless-stopped" => {
+            if policy.maximum_retry_count != 0 {
+                return refuse("maximum retry count can only be used with 'on-failure'");
+            }
+        }
+        name => {
+            return refuse(&format!(
+                "unknown policy '{name}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'"
+            ));
+        }
+    }
+    if host.auto_remove && !matches!(policy.name.as_str(), "" | "no") {
+        return Err(RuntimeError::AutoRemoveRestart);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::types::RestartPolicy;
+    use crate::errors::ErrorKind;
+
+    fn config() -> ContainerConfig {
+        ContainerConfig {
+            cmd: Some(vec!["true".into()]),
+            ..Default::default()
+        }
+    }
+
+    fn refusal(change: impl FnOnce(&mut HostConfig)) -> (ErrorKind, String) {
+        let mut host = HostConfig::default();
+        change(&mut host);
+        let e = validate_create(&config(), &host).unwrap_err();
+        (e.kind(), e.to_string())
+    }
+
+    /// Create as docker CLI 28 sends it without options.
+    #[test]
+    fn the_clis_defaults_are_accepted_with_one_warning() {
+        let host: HostConfig = serde_json::from_str(
+            r#"{"Binds":null,"ContainerIDFile":"","LogConfig":{"Type":"","Config":{}},
+            "NetworkMode":"default","PortBindings":{},"RestartPolicy":{"Name":"no","MaximumRetryCount":0},
+            "AutoRemove":false,"VolumeDriver":"","VolumesFrom":null,"ConsoleSize":[0,0],"CapAdd":null,
+            "CapDrop":null,"CgroupnsMode":"","Dns":[],"DnsOptions":[],"DnsSearch":[],"ExtraHosts":null,
+            "GroupAdd":null,"IpcMode":"","Cgroup":"","Links":null,"OomScoreAdj":0,"PidMode":"",
+            "Privileged":false,"PublishAllPorts":false,"ReadonlyRootfs":false,"SecurityOpt":null,
+            "UTSMode":"","UsernsMode":"","ShmSize":0,"Isolation":"","CpuShares":0,"Memory":0,
+            "NanoCpus":0,"CgroupParent":"","BlkioWeight":0,"BlkioWeightDevice":[],
+            "BlkioDeviceReadBps":[],"BlkioDeviceWriteBps":[],"BlkioDeviceReadIOps":[],
+            "BlkioDeviceWriteIOps":[],"CpuPeriod":0,"CpuQuota":0,"CpuRealtimePeriod":0,
+            "CpuRealtimeRuntime":0,"CpusetCpus":"","CpusetMems":"","Devices":[],
+            "DeviceCgroupRules":null,"DeviceRequests":null,"MemoryReservation":0,"MemorySwap":0,
+            "MemorySwappiness":-1,"OomKillDisable":false,"PidsLimit":0,"Ulimits":[],"CpuCount":0,
+            "CpuPercent":0,"IOMaximumIOps":0,"IOMaximumBandwidth":0,"MaskedPaths":null,
+            "ReadonlyPaths":null}"#,
+        )
+        .unwrap();
+        assert_eq!(
+            validate_create(&config(), &host).unwrap(),
+            ["the default network has loopback only for now"]
+        );
+    }
+
+    #[test]
+    fn refusals() {
+        let (kind, text) = refusal(|h| {
+            h.port_bindings
+                .insert("80/tcp".into(), serde_json::json!([]));
+        });
+        assert_eq!(kind, ErrorKind::Invalid);
+        assert_eq!(
+            text,
+            "publishing ports (80/tcp) is not built yet: use --network host"
+        );
+        assert_eq!(
+            refusal(|h| h.publish_all_ports = true).0,
+            ErrorKind::Invalid
+        );
+        assert_eq!(
+            refusal(|h| h.network_mode = "web".into()),
+            (ErrorKind::NotFound, "network web not found".to_owned())
+        );
+        assert_eq!(
+            refusal(|h| {
+                h.auto_remove = true;
+                h.restart_policy.name = "always".into();
+            }),
+            (
+                ErrorKind::Invalid,
+                "can't create 'AutoRemove' container with restart policy".to_owned()
+            )
+        );
+        assert!(
+            refusal(|h| h.restart_policy.name = "maybe".into())
+                .1
+                .contains("unknown policy")
+        );
+        assert_eq!(
+            refusal(|h| h.memory = 1),
+            (
+                ErrorKind::Invalid,
+                "Minimum memory limit allowed is 6MB".to_owned()
+            )
+        );
+    }
+
+    #[test]
+    fn a_restart_policy_warns() {
+        let host = HostConfig {
+            network_mode: "none".into(),
+            restart_policy: RestartPolicy {
+                name: "on-failure".into(),
+                maximum_retry_count: 3,
+            },
+            ..Default::default()
+        };
+        let warnings = validate_create(&config(), &host).unwrap();
+        assert_eq!(
+            warnings,
+            ["restart policy on-failure is kept but not acted on yet"]
+        );
+    }
+
+    #[test]
+    fn there_must_be_a_command() {
+        let e = validate_create(&ContainerConfig::default(), &HostConfig::default()).unwrap_err();
+        assert_eq!(e.to_string(), "No command specified");
+    }
+}
