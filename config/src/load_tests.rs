@@ -297,6 +297,7 @@ fn flags() {
     };
     let (config, _) = parse_text(b"", None, &second).unwrap();
     assert_eq!(config.hosts, [Host::Unix("/run/two/docker.sock".into())]);
+    assert_eq!(config.hosts[0].to_string(), "unix:///run/two/docker.sock");
     let bad = Flags {
         log_opts: vec!["bogus=1".into()],
         default_ulimits: vec!["nofile".into()],
