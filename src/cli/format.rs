@@ -201,14 +201,15 @@ fn call(command: &[Token], root: &Value, piped: Option<Value>) -> Result<Value, 
         .collect::<Result<_, _>>()?;
     let Token::Word(name) = head else {
         // `.Label "key"` is a method of list rows.
-        if let (Token::Path(path), [Value::String(key)]) = (head, &args[..]) {
-            if path.len() == 1 && path[0] == "Label" {
-                return Ok(root
-                    .pointer("/LabelMap")
-                    .and_then(|m| m.get(key))
-                    .cloned()
-                    .unwrap_or_else(|| "".into()));
-            }
+        if let (Token::Path(path), [Value::String(key)]) = (head, &args[..])
+            && path.len() == 1
+            && path[0] == "Label"
+        {
+            return Ok(root
+                .pointer("/LabelMap")
+                .and_then(|m| m.get(key))
+                .cloned()
+                .unwrap_or_else(|| "".into()));
         }
         return evaluate(head, root);
     };
