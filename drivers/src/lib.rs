@@ -1,1 +1,27 @@
-//! See the crate description.
+//! Log drivers: which exist, what options each takes, and what the options mean for a container.
+//!
+//! Everything here is pure: no file, socket, clock or name look-up. [`validate`] turns a driver's name and its options into a
+//! [`Validated`] value or into all errors at once; nothing else can make that value, so nothing is checked twice.
+//! Option names, defaults and error texts are Docker's (`dockerd` 28) unless an item says otherwise.
+
+mod attrs;
+mod common;
+mod error;
+mod go;
+pub mod json_file;
+mod merge;
+mod options;
+mod registry;
+mod size;
+pub mod template;
+
+pub use attrs::{AttrSelection, ContainerFacts, TagError, attrs_json};
+pub use error::{OptionError, OptionErrors};
+pub use go::{parse_bool, quote};
+pub use json_file::JsonFile;
+pub use merge::{Defaults, merge};
+pub use options::{OptionKind, OptionSpec};
+pub use registry::{
+    DEFAULT_DRIVER, DRIVERS, DriverInfo, Plan, Validated, driver_info, known_options, validate,
+};
+pub use size::{Units, parse_size};

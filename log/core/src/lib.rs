@@ -1,4 +1,16 @@
 //! What the monitor and the readers of a log share. No std, no dependencies, no system calls.
-#![no_std]
+//!
+//! - [`state`]: the state file of a running container, as it lies in memory;
+//! - [`capture`]: from a batch of bytes to records in the log, with every step replayable;
+//! - [`json`]: Docker's json-file encoding of a record;
+//! - [`side`]: the side file beside each json-file log file;
+//! - [`utf8`], [`time`], [`crc32c`]: what those need.
+#![cfg_attr(not(test), no_std)]
 
+pub mod capture;
+pub mod crc32c;
+pub mod json;
+pub mod side;
 pub mod state;
+pub mod time;
+pub mod utf8;
