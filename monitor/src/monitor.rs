@@ -971,10 +971,18 @@ impl<P: Probe> Monitor<'_, P> {
         if self.gone_at == 0 || !self.find_exit() {
             return false;
         }
-        if self.conf().tty && self.master < 0 {
-            // The terminal never came back to this monitor: what is in the pipe is all there is.
-            if self.read_stream(0) == Read::Empty {
-                self.finish(0);
+        // A pipe whose last writer went before this monitor opened it never reports its end by
+        // itself, so it is asked.
+        for stream in 0..2 {
+            if self.fifo[stream] < 0 || self.slot.eof & 1 << stream != 0 {
+                continue;
+            }
+            match self.read_stream(stream) {
+                Read::Got(_) => self.drained_at = 0,
+                Read::End => self.finish(stream),
+                // The terminal never came back to this monitor: what is in its pipe is all.
+                Read::Empty if self.conf().tty && self.master < 0 => self.finish(stream),
+                Read::Empty => {}
             }
         }
         let both = if self.fifo[1] < 0 { 1 } else { 3 };

@@ -292,7 +292,7 @@ async fn death_at_every_numbered_step_loses_nothing() {
     }
     // Terminal (22, 23) and attach (18, 19) steps need those; 1 dies before there is an
     // application; 20 and 21 need 256 KiB or a rotation; 28 needs a follower.
-    for step in (2..=17).chain([20, 21, 24, 25, 26]) {
+    for step in (2..=17).chain([20, 21, 24, 25]) {
         assert!(
             hit.contains(&step),
             "no monitor died at step {step}: {hit:?}"
@@ -304,7 +304,7 @@ async fn death_at_every_numbered_step_loses_nothing() {
 /// the two loses what was read.
 #[tokio::test(flavor = "multi_thread")]
 async fn plain_read_and_write_loses_lines() {
-    let (outcome, takeovers) = mixed_with_fault("naive 5 3", 1_000_000).await;
+    let (outcome, takeovers) = mixed_with_fault("naive 5 1", 1_000_000).await;
     assert!(takeovers > 0, "no monitor died");
     outcome.expect_err("the protocol was not needed");
 }
