@@ -80,10 +80,10 @@ pub(crate) async fn run(args: RunArgs, host: Host) -> Result<u8, CliError> {
         return Err(CliError::NotATty);
     }
     let client = Arc::new(Client::connect(host).await.map_err(|e| failed(e.into()))?);
-    if client.speaks(42) {
-        if let Some((rows, columns)) = terminal::size() {
-            request.body["HostConfig"]["ConsoleSize"] = json!([rows, columns]);
-        }
+    if client.speaks(42)
+        && let Some((rows, columns)) = terminal::size()
+    {
+        request.body["HostConfig"]["ConsoleSize"] = json!([rows, columns]);
     }
     let id = post_create(&client, &request, flags)
         .await
