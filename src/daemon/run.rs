@@ -17,7 +17,6 @@ use super::{Daemon, Settings};
 use crate::api;
 use crate::container::state::replace;
 use crate::container::table::ContainerTable;
-use crate::container::time;
 use crate::errors::chain;
 use crate::events::Events;
 use crate::image::{ImageError, ImageStore};
@@ -77,7 +76,7 @@ impl Signals {
 /// It cannot start; nothing is left behind.
 pub(crate) async fn run(
     settings: Settings,
-    reload: impl Fn(&Settings) -> Option<Settings>,
+    reload: impl Fn() -> Option<Settings>,
 ) -> Result<(), StartError> {
     // Before anything that takes long: a signal is never lost.
     let mut signals = Signals::new()?;
@@ -115,7 +114,7 @@ pub(crate) async fn run(
             _ = signals.term.recv() => break,
             _ = signals.int.recv() => break,
             _ = signals.hup.recv() => {
-                if let Some(settings) = reload(&daemon.settings()) {
+                if let Some(settings) = reload() {
                     daemon.replace_settings(settings);
                 }
             }
@@ -202,9 +201,6 @@ fn listen(settings: &Settings) -> Result<Vec<Socket>, StartError> {
 
 /// Containers are below a control group of their own daemon, so that several do not meet.
 fn cgroup_parent(settings: &Settings) -> String {
-    if !settings.cgroup_parent.is_empty() {
-        return settings.cgroup_parent.clone();
-    }
     let root = settings.exec_root.as_os_str().as_encoded_bytes();
     let hash: String = Sha256::digest(root)
         .iter()
@@ -315,7 +311,9 @@ impl Daemon {
             let daemon = Arc::clone(self);
             let timeout = settings.shutdown_timeout;
             tasks.spawn(async move {
-                if let Err(error) = daemon.stop(&container, None, Some(timeout)).await
+                let stopped = daemon.stop(&container, None, Some(timeout)).await;
+                daemon.removed_if_auto(&container).await;
+                if let Err(error) = stopped
                     && error.kind != crate::errors::ErrorKind::NotModified
                 {
                     tracing::error!(container = container.id, error = %chain(&error), "container cannot be stopped");
@@ -345,7 +343,5 @@ mod tests {
         assert!(group.starts_with("/taffrail-"), "{group}");
         settings.exec_root = "/run/other".into();
         assert_ne!(cgroup_parent(&settings), group);
-        settings.cgroup_parent = "/mine".into();
-        assert_eq!(cgroup_parent(&settings), "/mine");
     }
 }
