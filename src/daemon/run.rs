@@ -85,9 +85,15 @@ pub(crate) async fn run(
     let _pid_file = PidFile::write(&settings.pid_file)?;
     raise_descriptor_limit();
     make_dir(&settings.data_root.join("containers"), 0o710)?;
-    // Before the sockets: whoever can connect finds a daemon that is ready.
-    let daemon = open(settings).await?;
-    let sockets = listen(&daemon.settings())?;
+    // Whoever connects by now waits in the backlog until the daemon is ready.
+    let sockets = listen(&settings)?;
+    let daemon = match open(settings).await {
+        Ok(daemon) => daemon,
+        Err(error) => {
+            remove_sockets(sockets.iter().map(|socket| &socket.path));
+            return Err(error);
+        }
+    };
     daemon.recover_containers().await;
 
     let (stop, stopped) = watch::channel(false);
@@ -133,13 +139,7 @@ pub(crate) async fn run(
         () = end => {}
         () = signals.stop() => tracing::warn!("ended by a second signal"),
     }
-    for path in paths {
-        if let Err(error) = std::fs::remove_file(&path)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            tracing::warn!(socket = %path.display(), error = %error, "socket cannot be removed");
-        }
-    }
+    remove_sockets(&paths);
     if !daemon.any_running() {
         runtime::remove_parent(&runtime::cgroup_layout(), &daemon.cgroup_parent);
     }
@@ -188,15 +188,22 @@ fn listen(settings: &Settings) -> Result<Vec<Socket>, StartError> {
         match sockets::listen(host, settings.group.as_deref()) {
             Ok(socket) => sockets.push(socket),
             Err(error) => {
-                for socket in sockets {
-                    // The error that follows is the one to tell.
-                    let _ = std::fs::remove_file(socket.path);
-                }
+                remove_sockets(sockets.iter().map(|socket| &socket.path));
                 return Err(error.into());
             }
         }
     }
     Ok(sockets)
+}
+
+fn remove_sockets<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) {
+    for path in paths {
+        if let Err(error) = std::fs::remove_file(path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(socket = %path.display(), error = %error, "socket cannot be removed");
+        }
+    }
 }
 
 /// Containers are below a control group of their own daemon, so that several do not meet.
