@@ -139,7 +139,7 @@ pub enum ConfigError {
         /// `log-driver` or `log-opts`
         key: &'static str,
         /// what is wrong
-        source: OptionError,
+        source: Box<OptionError>,
     },
     /// Keys given in the file and as flags.
     #[error("the following directives are specified both as a flag and in the configuration file: {}", pairs.join(", "))]

@@ -116,6 +116,7 @@ impl Reader<'_> {
         {
             None => self.fail("unexpected end of JSON input"),
             Some('\'') => self.fail(format!("invalid character '\\'' {context}")),
+            Some('"') => self.fail(format!("invalid character '\"' {context}")),
             Some(c) => self.fail(format!(
                 "invalid character '{}' {context}",
                 c.escape_debug()

@@ -256,7 +256,7 @@ fn log(
             ConfigError::Log {
                 origin,
                 key,
-                source: error.clone(),
+                source: Box::new(error.clone()),
             }
         })),
     }

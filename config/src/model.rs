@@ -37,6 +37,15 @@ pub enum Host {
     Unix(PathBuf),
 }
 
+impl std::fmt::Display for Host {
+    /// As in `hosts`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix://{}", path.display()),
+        }
+    }
+}
+
 /// An OCI runtime.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Runtime {
