@@ -158,26 +158,30 @@ pub(crate) async fn inspect(daemon: &Arc<Daemon>, name: String) -> Result<Reply,
 }
 
 fn shape(image: &Image) -> Value {
-    json!({
+    let mut shape = json!({
         "Id": image.id,
         "RepoTags": image.repo_tags,
         "RepoDigests": image.repo_digests,
         "Parent": "",
-        "Comment": "",
+        "Comment": image.comment,
         "Created": image.created,
         "Container": "",
         "ContainerConfig": null,
-        "DockerVersion": "",
-        "Author": "",
+        "DockerVersion": image.docker_version,
+        "Author": image.author,
         "Config": image.config,
         "Architecture": image.architecture,
         "Os": image.os,
         "Size": image.size,
         "VirtualSize": image.size,
-        "GraphDriver": {"Name": "overlay2", "Data": null},
+        "GraphDriver": image.graph_driver,
         "RootFS": {"Type": "layers", "Layers": image.layers},
-        "Metadata": {"LastTagTime": "0001-01-01T00:00:00Z"},
-    })
+        "Metadata": {"LastTagTime": image.last_tag_time},
+    });
+    if !image.variant.is_empty() {
+        shape["Variant"] = json!(image.variant);
+    }
+    shape
 }
 
 /// `POST /images/{name}/tag`.

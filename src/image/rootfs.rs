@@ -12,7 +12,6 @@ use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
 use super::error::ImageError;
 use super::files;
@@ -194,31 +193,6 @@ impl Rootfs {
         };
         files::remove_tree(&path)?;
         Ok(layers)
-    }
-
-    /// `GraphDriver` of a container's inspect.
-    pub(super) fn graph_driver(
-        &self,
-        container: &str,
-        layers: &LayerStore,
-    ) -> Result<Value, ImageError> {
-        let path = self.path(container)?;
-        let lower = self.lower(container)?;
-        let below: Vec<String> = lower
-            .layers
-            .iter()
-            .rev()
-            .map(|layer| layers.diff(layer).display().to_string())
-            .collect();
-        Ok(json!({
-            "Name": "overlay2",
-            "Data": {
-                "LowerDir": below.join(":"),
-                "MergedDir": path.join("merged"),
-                "UpperDir": path.join("upper"),
-                "WorkDir": path.join("work"),
-            },
-        }))
     }
 }
 

@@ -6,7 +6,6 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use serde_json::Value;
 use tempfile::TempDir;
 
 use super::archive::{Candidate, LayerBlob, Members};
@@ -272,11 +271,6 @@ impl ImageStore {
         let state = self.lock();
         self.collect(&state, &layers);
         Ok(())
-    }
-
-    /// `GraphDriver` of a container's inspect.
-    pub(crate) fn rootfs_graph_driver(&self, container: &str) -> Result<Value, ImageError> {
-        self.rootfs.graph_driver(container, &self.layers)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -169,7 +169,7 @@ fn oci_layouts() {
     assert_eq!(names(&store.layer("multi:3", 0)), ["d"]);
     let image = store.store.resolve("y:2").unwrap();
     let by_digest = format!("y@{}", manifest["digest"].as_str().unwrap());
-    assert_eq!(image.repo_digests, [by_digest.clone()]);
+    assert_eq!(image.repo_digests, std::slice::from_ref(&by_digest));
     assert_eq!(store.store.resolve(&by_digest).unwrap().id, image.id);
 }
 
@@ -195,7 +195,10 @@ fn damaged_archives_leave_nothing() {
     );
     let layout = |change: fn(&mut Layout, serde_json::Value)| {
         let mut layout = Layout::default();
-        let manifest = layout.manifest(&image_config(&[id.clone()]), std::slice::from_ref(&plain));
+        let manifest = layout.manifest(
+            &image_config(std::slice::from_ref(&id)),
+            std::slice::from_ref(&plain),
+        );
         change(&mut layout, manifest);
         layout.done()
     };
