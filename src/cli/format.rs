@@ -61,7 +61,7 @@ impl Layout {
                     // As in Docker, sorted, and without what only templates may use.
                     let sorted: BTreeMap<_, _> =
                         row.iter().filter(|(_, v)| !v.is_object()).collect();
-                    out.push_str(&serde_json::json!(sorted).to_string());
+                    out.push_str(&escape_html(&serde_json::json!(sorted).to_string()));
                     out.push('\n');
                 }
                 Ok(out)
@@ -89,6 +89,13 @@ impl Layout {
             }
         }
     }
+}
+
+/// As Go's encoder: safe within HTML.
+fn escape_html(json: &str) -> String {
+    json.replace('<', "\\u003c")
+        .replace('>', "\\u003e")
+        .replace('&', "\\u0026")
 }
 
 /// A parsed template.
@@ -136,17 +143,21 @@ impl Template {
             value
         });
         match other.map(|v| self.parsed.render(&self.with_labels(&v))) {
-            Some(Ok(text)) => Ok(text),
-            _ => Err(failure.into()),
+            Some(result) => Ok(result?),
+            None => Err(failure.into()),
         }
     }
 
     /// A row in which each label that is asked for exists: one that is missing is empty.
     fn with_labels(&self, value: &Value) -> template::Value {
+        let mut value = value.clone();
         if self.labels.is_empty() {
+            // So that `{{json .}}` has Docker's fields alone.
+            if let Some(map) = value.as_object_mut() {
+                map.remove("LabelMap");
+            }
             return value.into();
         }
-        let mut value = value.clone();
         for key in &self.labels {
             if value["LabelMap"].get(key).is_none() {
                 value["LabelMap"][key] = "".into();

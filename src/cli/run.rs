@@ -54,7 +54,7 @@ pub(crate) async fn create(args: CreateArgs, host: Host) -> Result<u8, CliError>
         .await
         .map_err(|e| match e {
             // Docker: a refusal by the daemon is no misuse of the command.
-            e @ CliError::Client(_) => e,
+            e @ (CliError::Client(_) | CliError::NoRegistry(_)) => e,
             e => e.of("create", NOT_RUN),
         })?;
     out::line(To::Out, &id);
