@@ -143,7 +143,8 @@ impl Client {
                     }
                     over = &mut input, if !input_over => match over {
                         InputOver::Closed => input_over = true,
-                        InputOver::Left => break false,
+                        // The docker CLI looks for the keys itself and then just leaves.
+                        InputOver::Left => break tty,
                         InputOver::Keys => break true,
                     },
                     () = peer.gone() => break false,

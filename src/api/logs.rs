@@ -1,6 +1,7 @@
 //! `GET /containers/{name}/logs`: header at once, then the log as it is read, a chunk a read.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header;
@@ -12,6 +13,9 @@ use super::reply::{self, Reply};
 use super::request::Request;
 use crate::daemon::Daemon;
 use crate::errors::ApiError;
+
+/// How long the end of a followed log is held back for the container's end.
+const EXIT_TIME: Duration = Duration::from_secs(2);
 
 /// Streams a container's log.
 ///
@@ -40,6 +44,13 @@ pub(crate) async fn stream(
         // Many clients show a frame as a record; those that do not get bulk in fewer frames.
         coalesce: !wanted.follow && logs_query::demultiplexes(request.header(header::USER_AGENT)),
     };
+    // A follow ends when the log does, which is a moment before the container counts as ended;
+    // `docker logs -f x && docker rm x` expects the latter.
+    let exit = if wanted.follow && wanted.until.is_none() {
+        Some(daemon.wait(&container, "not-running")?)
+    } else {
+        None
+    };
     let mut log = daemon.logs(&container, query, format).await?;
     let (sender, reply) = reply::stream(logs_query::content_type(tty, request.version));
     let peer = request.peer.clone();
@@ -53,7 +64,7 @@ pub(crate) async fn stream(
             };
             let chunk = match next {
                 Ok(Some(chunk)) => chunk,
-                Ok(None) => return,
+                Ok(None) => break,
                 Err(error) => {
                     tracing::warn!(container = container.id, error = %error, "log cannot be read");
                     let text = format!("Error grabbing logs: {error}\n");
@@ -66,6 +77,13 @@ pub(crate) async fn stream(
             };
             if sender.send(chunk).await.is_err() {
                 return;
+            }
+        }
+        if let Some(exit) = exit {
+            tokio::select! {
+                // The outcome is not this client's business, only that there is one.
+                _ = tokio::time::timeout(EXIT_TIME, exit.finish()) => {}
+                () = &mut gone => {}
             }
         }
     });
