@@ -8,7 +8,8 @@ use std::time::Duration;
 use taffrail_config::{Config, DEFAULT_FILE, Flags, load};
 
 use super::Settings;
-use crate::cli::{DaemonArgs, LogFormat};
+use crate::cli::{DaemonArgs, LogFormat, LogTarget};
+use crate::daemon_log::{self, Target};
 use crate::errors::chain;
 
 /// Time for blocking work that is still under way when the daemon ends.
@@ -32,7 +33,18 @@ pub(crate) fn run(args: DaemonArgs) -> ExitCode {
         println!("configuration OK");
         return ExitCode::SUCCESS;
     }
-    init_log(&config);
+    let target = match args.log_target {
+        Some(LogTarget::Stderr) => Target::Stderr,
+        Some(LogTarget::Journald) => Target::Journald,
+        None => Target::detect(),
+    };
+    let log = match daemon_log::init(config.level(), config.log_format, target) {
+        Ok(log) => log,
+        Err(error) => {
+            eprintln!("{}", chain(&error));
+            return ExitCode::FAILURE;
+        }
+    };
     for warning in &warnings {
         tracing::warn!("{warning}");
     }
@@ -48,7 +60,7 @@ pub(crate) fn run(args: DaemonArgs) -> ExitCode {
     };
     let settings = Settings::new(&config, args.monitor_binary.clone());
     let config = RefCell::new(config);
-    let reload = || reload(&config, &args, &flags);
+    let reload = || reload(&config, &args, &flags, &log);
     let result = runtime.block_on(super::run::run(settings, reload));
     runtime.shutdown_timeout(LAST_WORK);
     match result {
@@ -61,7 +73,12 @@ pub(crate) fn run(args: DaemonArgs) -> ExitCode {
 }
 
 /// Reads the configuration again. An error leaves everything as it is.
-fn reload(config: &RefCell<Config>, args: &DaemonArgs, flags: &Flags) -> Option<Settings> {
+fn reload(
+    config: &RefCell<Config>,
+    args: &DaemonArgs,
+    flags: &Flags,
+    log: &daemon_log::Handle,
+) -> Option<Settings> {
     let explicit = args.config_file.as_deref();
     let reloaded = config
         .borrow()
@@ -82,6 +99,7 @@ fn reload(config: &RefCell<Config>, args: &DaemonArgs, flags: &Flags) -> Option<
                 "daemon.json was read again"
             );
             let settings = Settings::new(&reloaded.config, args.monitor_binary.clone());
+            log.set_level(reloaded.config.level());
             *config.borrow_mut() = reloaded.config;
             Some(settings)
         }
@@ -90,22 +108,6 @@ fn reload(config: &RefCell<Config>, args: &DaemonArgs, flags: &Flags) -> Option<
             None
         }
     }
-}
-
-fn init_log(config: &Config) {
-    use taffrail_config::LogLevel;
-    let level = match config.level() {
-        LogLevel::Error => tracing::Level::ERROR,
-        LogLevel::Warn => tracing::Level::WARN,
-        LogLevel::Info => tracing::Level::INFO,
-        LogLevel::Debug => tracing::Level::DEBUG,
-        LogLevel::Trace => tracing::Level::TRACE,
-    };
-    let _ = tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_max_level(level)
-        .with_ansi(false)
-        .try_init();
 }
 
 fn flags(args: &DaemonArgs) -> Flags {
