@@ -301,6 +301,6 @@ mod tests {
         assert_eq!(d.shutdown_timeout, Some(-1));
         assert_eq!(d.log_format, Some(crate::cli::LogFormat::Json));
         assert!(d.debug && !d.validate);
-        assert_eq!(d.config_file.to_str(), Some("/etc/taffrail/daemon.json"));
+        assert_eq!(d.config_file, None);
     }
 }
