@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::daemon::{during, read_tally, taffrail_only, wait_tally};
+use crate::harness::daemon::{read_tally, taffrail_only, wait_tally};
 use crate::harness::image::IMAGE;
 use crate::harness::{Daemon, logs, sized, skip};
 use crate::need;
@@ -61,13 +61,11 @@ fn no_line_is_lost_however_often_the_daemon_dies() {
         assert_eq!(running.lines().count(), 2, "round {round}: {running}");
         if round % 10 == 9 {
             let at = read_tally(&folder.join("pipe")).expect("tally").0;
-            during(Duration::from_millis(50), || std::thread::yield_now());
-            let shown = daemon.docker(["logs", "--tail", "1", &pipe]).output().ok();
-            let number: u64 = shown[2..12].parse().expect("a number");
-            assert!(
-                number + 1 >= at,
-                "round {round}: {number} is shown, {at} lines were written"
-            );
+            crate::harness::wait_for("the newest line", Duration::from_secs(10), || {
+                let shown = daemon.docker(["logs", "--tail", "1", &pipe]).output().ok();
+                let number: u64 = shown.get(2..12)?.parse().ok()?;
+                (number + 1 >= at).then_some(())
+            });
         }
     }
     assert!(

@@ -1,11 +1,11 @@
 //! A private daemon on temporary roots, and everything a case asks of it.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -600,17 +600,4 @@ pub(crate) fn read_tally(file: &Path) -> Option<(u64, u64)> {
     let text = fs::read_to_string(file).ok()?;
     let (out, err) = text.trim().split_once(' ')?;
     Some((out.parse().ok()?, err.parse().ok()?))
-}
-
-/// Runs `action` until `deadline` has passed since now.
-pub(crate) fn during(deadline: Duration, mut action: impl FnMut()) {
-    let end = Instant::now() + deadline;
-    while Instant::now() < end {
-        action();
-    }
-}
-
-/// An empty file for a bind mount's target.
-pub(crate) fn touch(path: &Path) {
-    File::create(path).expect("a file");
 }

@@ -49,10 +49,6 @@ pub(crate) struct Streaming {
 }
 
 impl Streaming {
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        find(&self.headers, name)
-    }
-
     /// The connection itself, for hijacked streams. Bytes that came with the header are in the reader.
     pub(crate) fn socket(&self) -> &UnixStream {
         self.reader.get_ref()

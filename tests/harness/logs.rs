@@ -4,9 +4,9 @@ use std::io::Read;
 use std::path::Path;
 use std::process::Child;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::judge::{Judge, Verdict};
 use super::{Daemon, command, http};
@@ -37,7 +37,6 @@ pub(crate) fn cli(daemon: &Daemon, id: &str, args: &[&str], seconds: u64) -> Bot
 pub(crate) struct Follower {
     child: Child,
     readers: Vec<JoinHandle<Judge>>,
-    seen: Arc<AtomicU64>,
 }
 
 /// Starts `docker logs ARGS ID` and judges what it prints.
@@ -48,23 +47,13 @@ pub(crate) fn follow(daemon: &Daemon, id: &str, args: &[&str], letters: (char, c
     words.push(id);
     let mut child = daemon.docker(&words).spawn();
     drop(child.stdin.take());
-    let seen = Arc::new(AtomicU64::new(0));
     let out = child.stdout.take().expect("stdout is piped");
     let err = child.stderr.take().expect("stderr is piped");
-    let readers = vec![judged(out, letters.0, &seen), judged(err, letters.1, &seen)];
-    Follower {
-        child,
-        readers,
-        seen,
-    }
+    let readers = vec![judged(out, letters.0), judged(err, letters.1)];
+    Follower { child, readers }
 }
 
-fn judged(
-    mut pipe: impl Read + Send + 'static,
-    letter: char,
-    seen: &Arc<AtomicU64>,
-) -> JoinHandle<Judge> {
-    let seen = Arc::clone(seen);
+fn judged(mut pipe: impl Read + Send + 'static, letter: char) -> JoinHandle<Judge> {
     std::thread::spawn(move || {
         let mut judge = Judge::new(letter);
         let mut buffer = vec![0; 1 << 16];
@@ -72,20 +61,13 @@ fn judged(
             if n == 0 {
                 break;
             }
-            let before = judge.lines();
             judge.feed(&buffer[..n]);
-            seen.fetch_add(judge.lines() - before, Ordering::Relaxed);
         }
         judge
     })
 }
 
 impl Follower {
-    /// Lines seen so far, of both streams.
-    pub(crate) fn seen(&self) -> u64 {
-        self.seen.load(Ordering::Relaxed)
-    }
-
     /// Waits for its end by itself.
     #[track_caller]
     pub(crate) fn join(mut self, seconds: u64) -> Both {
@@ -144,8 +126,6 @@ pub(crate) struct Record {
     #[serde(default)]
     pub(crate) log: String,
     pub(crate) stream: String,
-    #[serde(default)]
-    pub(crate) attrs: std::collections::BTreeMap<String, String>,
     pub(crate) time: String,
 }
 
@@ -154,24 +134,22 @@ pub(crate) struct Record {
 #[derive(Debug)]
 pub(crate) struct Reconnecting {
     thread: JoinHandle<(u64, Vec<String>)>,
-    stop: Arc<AtomicBool>,
     /// Connections that ended other than by the container's end.
     pub(crate) cuts: Arc<AtomicU64>,
 }
 
-/// Follows stdout until the container's end or until `finish`.
+/// Follows stdout until the container's end, ten minutes at most.
 pub(crate) fn reconnecting(socket: &Path, id: &str) -> Reconnecting {
-    let stop = Arc::new(AtomicBool::new(false));
     let cuts = Arc::new(AtomicU64::new(0));
     let socket = socket.to_owned();
     let path = format!("/containers/{id}/logs?stdout=1&follow=1");
     let thread = std::thread::spawn({
-        let stop = Arc::clone(&stop);
         let cuts = Arc::clone(&cuts);
         move || {
             let mut most = 0;
             let mut findings = Vec::new();
-            while !stop.load(Ordering::Relaxed) {
+            let end = Instant::now() + Duration::from_secs(600);
+            while Instant::now() < end {
                 let opened = http::open(&socket, "GET", &path, &[], None, Duration::from_secs(30));
                 let Ok(mut stream) = opened else {
                     std::thread::sleep(Duration::from_millis(5));
@@ -202,7 +180,7 @@ pub(crate) fn reconnecting(socket: &Path, id: &str) -> Reconnecting {
             (most, findings)
         }
     });
-    Reconnecting { thread, stop, cuts }
+    Reconnecting { thread, cuts }
 }
 
 /// Feeds multiplexed frames until the stream ends; true if it ended as HTTP says.
@@ -240,9 +218,5 @@ impl Reconnecting {
             findings.join("\n")
         );
         lines
-    }
-
-    pub(crate) fn give_up(&self) {
-        self.stop.store(true, Ordering::Relaxed);
     }
 }

@@ -12,7 +12,6 @@ pub(crate) struct Process {
     /// Field 22 of /proc/PID/stat: with the pid, the identity of a process.
     pub(crate) start: u64,
     pub(crate) state: char,
-    pub(crate) parent: i32,
     pub(crate) exe: PathBuf,
     pub(crate) cwd: PathBuf,
     pub(crate) cmdline: Vec<String>,
@@ -27,7 +26,6 @@ impl Process {
         Some(Self {
             pid,
             state: fields.first()?.chars().next()?,
-            parent: fields.get(1)?.parse().ok()?,
             start: fields.get(19)?.parse().ok()?,
             exe: fs::read_link(base.join("exe")).unwrap_or_default(),
             cwd: fs::read_link(base.join("cwd")).unwrap_or_default(),
