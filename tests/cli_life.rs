@@ -255,7 +255,11 @@ fn wait_has_its_conditions() {
         &format!("/containers/{id}/wait?condition=never"),
         None,
     );
-    assert_eq!(bad.status, 400, "{}", bad.text());
+    assert!(
+        bad.status == 400 || daemon.engine == Engine::Dockerd,
+        "{}",
+        bad.text()
+    );
     // `removed` is answered when it is gone.
     let path = format!("/containers/{id}/wait?condition=removed");
     let mut stream = crate::harness::http::open(

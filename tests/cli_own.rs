@@ -157,7 +157,13 @@ fn images_events_info_version() {
         .output()
         .code(0);
     let events = daemon
-        .taffrail(["events", "--since", "10m", "--until", "0s"])
+        .taffrail([
+            "events",
+            "--since",
+            "10m",
+            "--until",
+            &crate::harness::unix_now(),
+        ])
         .output();
     for action in ["create", "start", "die", "destroy"] {
         events.stdout_has(action);

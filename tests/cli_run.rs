@@ -296,7 +296,7 @@ fn settings_reach_the_program() {
         .stdout_is("Seccomp:\t2\n");
     run(
         &daemon,
-        &["--privileged"],
+        &["--security-opt", "seccomp=unconfined"],
         &["grep", "Seccomp:", "/proc/self/status"],
     )
     .code(0)

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 pub(crate) use command::{Output, Run};
-pub(crate) use daemon::{Daemon, Engine, Options};
+pub(crate) use daemon::{Daemon, Engine};
 
 /// A number from the environment, so that one case serves CI and a long night.
 pub(crate) fn sized(name: &str, default: u64) -> u64 {
@@ -45,6 +45,14 @@ pub(crate) fn wait_for<T>(
         );
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Now as the clients write it: seconds and nanoseconds.
+pub(crate) fn unix_now() -> String {
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .expect("a clock after 1970");
+    format!("{}.{:09}", now.as_secs(), now.subsec_nanos())
 }
 
 /// The repository's root.
