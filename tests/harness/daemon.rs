@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::procs::{self, Process};
 use super::{Run, binary, command, http, image, leak, skip, target_dir, wait_for};
@@ -418,7 +419,7 @@ impl Daemon {
     pub(crate) fn supervisors(&self) -> Vec<Process> {
         procs::naming(&self.root)
             .into_iter()
-            .filter(Process::is_monitor_binary)
+            .filter(|process| process.is_supervisor(&self.data_root))
             .collect()
     }
 
@@ -483,9 +484,7 @@ impl Daemon {
         let code = self.stop();
         assert_eq!(code, 0, "exit of the daemon:\n{}", tail(&self.log()));
         let mut groups = ids;
-        if let Some(parent) = self.cgroup_parent() {
-            groups.push(parent);
-        }
+        groups.push(self.cgroup_parent());
         let mut left = leak::find(&self.root, &groups, Duration::from_secs(10));
         if self.engine == Engine::Dockerd {
             // Docker leaves a mount of its network folder and its own files; ours may not.
@@ -519,9 +518,15 @@ impl Daemon {
         fs::remove_dir_all(&self.root).expect("remove the test's folder");
     }
 
-    /// The name of this daemon's own parent cgroup, if it says one.
-    fn cgroup_parent(&self) -> Option<String> {
-        None
+    /// The control group above this daemon's containers: it goes with the daemon.
+    fn cgroup_parent(&self) -> String {
+        let digest = Sha256::digest(self.exec_root.as_os_str().as_encoded_bytes());
+        let hash: String = digest
+            .iter()
+            .take(4)
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        format!("taffrail-{hash}")
     }
 
     /// Ends without asking anything of the daemon: for cases that break it on purpose.
@@ -531,7 +536,8 @@ impl Daemon {
     }
 
     fn clear(&self) {
-        let ids = self.collect_ids();
+        let mut ids = self.collect_ids();
+        ids.push(self.cgroup_parent());
         self.kill();
         leak::sweep(&self.root, &ids);
         for _ in 0..20 {

@@ -55,13 +55,14 @@ impl Process {
             || self.cmdline.iter().any(|part| inside(part.as_bytes()))
     }
 
-    pub(crate) fn is_monitor_binary(&self) -> bool {
-        let named = |text: &str| text.contains("taffrail-monitor");
-        named(&self.exe.to_string_lossy()) || self.cmdline.first().is_some_and(|name| named(name))
+    /// The keeper or a monitor: they run from `<data root>/bin/<hash>`, or from the file beside the daemon.
+    pub(crate) fn is_supervisor(&self, data_root: &Path) -> bool {
+        self.exe.starts_with(data_root.join("bin"))
+            || self.exe.to_string_lossy().contains("taffrail-monitor")
     }
 
     pub(crate) fn is_keeper(&self) -> bool {
-        self.is_monitor_binary() && self.cmdline.iter().any(|part| part == "--keeper")
+        self.cmdline.iter().any(|part| part == "--keeper")
     }
 
     /// SIGKILL, if it is still this process.
