@@ -16,7 +16,7 @@ fn ready() -> Result<(), String> {
 fn tar(entries: &[(&str, &[u8])]) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
     for (path, bytes) in entries {
-        let mut header = tar::Header::new_gnu();
+        let mut header = image::header();
         header.set_mode(0o644);
         header.set_size(bytes.len() as u64);
         tar.append_data(&mut header, path, *bytes).expect("tar");
@@ -266,7 +266,7 @@ fn a_tar_that_leaves_its_root_is_refused() {
     let outside = daemon.root.join("outside");
     let victim = format!("{}", outside.display());
     // `append_data` refuses such names, so the header is written by hand.
-    let mut header = tar::Header::new_gnu();
+    let mut header = image::header();
     let name = format!("{}{victim}", "../".repeat(12));
     header.as_gnu_mut().expect("gnu").name[..name.len().min(100)]
         .copy_from_slice(&name.as_bytes()[..name.len().min(100)]);
@@ -284,5 +284,26 @@ fn a_tar_that_leaves_its_root_is_refused() {
         assert_ne!(output.code, 0, "{output}");
     }
     assert!(!outside.exists(), "a file was written outside: {output}");
+    daemon.finish();
+}
+
+#[test]
+fn blank_header_fields_are_zero() {
+    need!(ready());
+    let daemon = Daemon::start();
+    // User and group are left as NUL bytes, which GNU tar and Go read as 0.
+    let mut header = tar::Header::new_gnu();
+    header.set_mode(0o644);
+    header.set_size(1);
+    let mut builder = tar::Builder::new(Vec::new());
+    builder
+        .append_data(&mut header, "file", &b"x"[..])
+        .expect("tar");
+    let bytes = builder.into_inner().expect("tar");
+    daemon
+        .docker(["import", "-", "blank:1"])
+        .stdin(bytes)
+        .output()
+        .code(0);
     daemon.finish();
 }

@@ -245,17 +245,17 @@ class Sampler:
 
 
 def capture_round(engine, mode, lines):
-    engine.docker("create", "--name", "w", "--network", "none", "--log-driver", "json-file", "bench",
+    engine.docker("create", "--name", "writer", "--network", "none", "--log-driver", "json-file", "bench",
                   "workload", "lines", f"lines={lines}", "size=100", f"mode={mode}")
     with Sampler(engine) as sampler:
         begun = time.monotonic()
-        engine.docker("start", "w")
-        engine.docker("wait", "w", timeout=600)
+        engine.docker("start", "writer")
+        engine.docker("wait", "writer", timeout=600)
         took = time.monotonic() - begun
-    count = subprocess.run(engine.cli("logs", "--tail", "1", "w"), stdout=subprocess.PIPE).stdout
+    count = subprocess.run(engine.cli("logs", "--tail", "1", "writer"), stdout=subprocess.PIPE).stdout
     if not count.startswith(f"o {lines - 1:010} ".encode()):
         engine.error = f"the last line of {lines} is {count[:20]!r}"
-    engine.docker("rm", "w")
+    engine.docker("rm", "writer")
     return took, sampler.seconds
 
 

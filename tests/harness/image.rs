@@ -62,6 +62,14 @@ pub(crate) fn busybox() -> Result<PathBuf, String> {
     Ok(path)
 }
 
+/// A header whose numeric fields are all written.
+pub(crate) fn header() -> tar::Header {
+    let mut header = tar::Header::new_gnu();
+    header.set_uid(0);
+    header.set_gid(0);
+    header
+}
+
 fn build() -> anyhow::Result<Vec<u8>> {
     let busybox = busybox().map_err(anyhow::Error::msg)?;
     let applets = Command::new(&busybox).arg("--list").output()?.stdout;
@@ -69,7 +77,7 @@ fn build() -> anyhow::Result<Vec<u8>> {
     for folder in [
         "bin", "dev", "etc", "home", "proc", "root", "sys", "tally", "tmp",
     ] {
-        let mut header = tar::Header::new_gnu();
+        let mut header = header();
         header.set_entry_type(tar::EntryType::Directory);
         header.set_mode(if folder == "tmp" { 0o1777 } else { 0o755 });
         header.set_size(0);
@@ -81,7 +89,7 @@ fn build() -> anyhow::Result<Vec<u8>> {
         if applet == "busybox" {
             continue;
         }
-        let mut header = tar::Header::new_gnu();
+        let mut header = header();
         header.set_entry_type(tar::EntryType::Symlink);
         header.set_mode(0o777);
         header.set_size(0);
@@ -104,7 +112,7 @@ fn file(
     bytes: &[u8],
     mode: u32,
 ) -> std::io::Result<()> {
-    let mut header = tar::Header::new_gnu();
+    let mut header = header();
     header.set_mode(mode);
     header.set_size(bytes.len() as u64);
     tar.append_data(&mut header, path, bytes)
