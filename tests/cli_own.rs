@@ -50,7 +50,7 @@ fn life_of_a_container() {
         .args([
             "sh",
             "-c",
-            "echo one; echo two >&2; exec workload trap exit=3",
+            "echo one; echo two >&2; sleep 0.2; exec workload trap exit=3",
         ])
         .output()
         .ok();

@@ -413,7 +413,7 @@ fn dev_stdout_can_be_opened_also_by_another_user() {
             &[
                 "sh",
                 "-c",
-                "echo kept; sleep 0.2; head -c1 /dev/stdout; true",
+                "echo kept; sleep 0.2; timeout 1 head -c1 /dev/stdout; echo after",
             ],
         );
     }

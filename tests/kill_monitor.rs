@@ -88,6 +88,36 @@ fn writer(daemon: &Daemon, name: &str, options: &[&str], words: &[&str]) -> Writ
     }
 }
 
+/// The same with a client attached from the start, as `docker run` without `-d` has it.
+fn attached_writer(
+    daemon: &Daemon,
+    name: &str,
+    options: &[&str],
+    words: &[&str],
+) -> (Writer, logs::Follower) {
+    let folder = daemon.root.join("tally");
+    let _ = std::fs::create_dir(&folder);
+    let bind = format!("{}:/tally", folder.display());
+    let mut all = vec!["create", "--network", "none", "-v", &bind];
+    all.extend(options);
+    let (tally, exit) = (format!("tally=/tally/{name}"), format!("exit={EXIT}"));
+    all.extend([
+        crate::harness::image::IMAGE,
+        "workload",
+        "lines",
+        "lines=0",
+        &tally,
+        &exit,
+    ]);
+    all.extend(words);
+    let id = daemon.docker(&all).output().ok();
+    let client = logs::attached(daemon, &id, EXIT);
+    let tally = folder.join(name);
+    wait_tally(&tally, 1, Duration::from_secs(20));
+    let name = name.to_owned();
+    (Writer { id, tally, name }, client)
+}
+
 impl Writer {
     fn written(&self) -> (u64, u64) {
         read_tally(&self.tally).expect("tally")
@@ -134,59 +164,73 @@ impl Writer {
     }
 }
 
-/// Steps that a monitor of a running application does not come to: 1 is before there is one, 18 and 19 are of an
-/// attached client, 22 and 23 of a terminal, 28 of a follower.
-const NOT_WITH_A_PIPE: &[u64] = &[1, 18, 19, 22, 23, 28];
-const NOT_WITH_A_TERMINAL: &[u64] = &[1, 28];
+/// Steps that a monitor of a running application does not come to: 1 is before there is one, 24 to 27 are of its end,
+/// 18 and 19 of an attached client, 22 and 23 of a terminal.
+const NOT_WITH_A_PIPE: &[u64] = &[1, 18, 19, 22, 23, 24, 25, 26, 27];
+const NOT_WITH_A_TERMINAL: &[u64] = &[1, 18, 19, 24, 25, 26, 27];
+const NOT_WITH_A_CLIENT: &[u64] = &[1, 22, 23, 24, 25, 26, 27];
 
 const ROTATING: [&str; 4] = ["--log-opt", "max-size=1m", "--log-opt", "max-file=2000"];
 
+/// How often another monitor has taken over, as its state page says.
+fn takeovers(daemon: &Daemon, id: &str) -> u32 {
+    let path = daemon.exec_root.join("c").join(id).join("state");
+    let page = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let at = std::mem::offset_of!(taffrail_log_core::state::StatePage, takeovers);
+    u32::from_ne_bytes([page[at], page[at + 1], page[at + 2], page[at + 3]])
+}
+
+/// Makes the monitor of `id` one that dies at `step`. Only a monitor that starts takes an order, so the one that is
+/// there is killed first. Gives the number of take-overs before.
+fn order(daemon: &Daemon, id: &str, step: u64, nth: u64) -> u32 {
+    let fault = daemon.exec_root.join("fault");
+    let waiting = daemon.exec_root.join("fault.new");
+    std::fs::write(&waiting, format!("{step} {nth}\n")).expect("fault");
+    std::fs::rename(&waiting, &fault).expect("fault");
+    let before = takeovers(daemon, id);
+    let monitor = wait_for("a monitor", Duration::from_secs(30), || daemon.monitor(id));
+    monitor.kill();
+    wait_for(
+        "a new monitor takes its order",
+        Duration::from_secs(30),
+        || (!fault.exists()).then_some(()),
+    );
+    before
+}
+
 /// At every numbered step, at its first and at a later time round: the monitor dies there, another takes over.
-///
-/// A starting monitor takes the order from `<exec-root>/fault`. So when an order has been taken, the monitor that had
-/// the one before is dead; one that does not reach its step is killed from here and counted as such.
-fn every_step(options: &[&str], words: &[&str], never: &[u64]) {
+fn every_step(options: &[&str], words: &[&str], attached: bool, never: &[u64]) {
     let daemon = Daemon::with(Options {
         monitor: Some(fault_monitor()),
         ..Options::default()
     });
-    let writer = writer(&daemon, "steps", options, words);
-    let fault = daemon.exec_root.join("fault");
+    let (writer, client) = if attached {
+        let (writer, client) = attached_writer(&daemon, "steps", options, words);
+        (writer, client)
+    } else {
+        let writer = writer(&daemon, "steps", options, words);
+        let client = logs::follow(&daemon, &writer.id, &["-f"], ('o', 'e'));
+        (writer, client)
+    };
     let patience = Duration::from_millis(sized("TAFFRAIL_TEST_STEP_WAIT_MS", 1000));
-    let mut holder = None;
     let mut reached = BTreeSet::new();
-    let orders = (1..=steps()).flat_map(|step| [(step, 1), (step, 3)]);
-    // The last order is taken by one that is never told to die.
-    for order in orders.map(Some).chain([None]) {
-        let waiting = daemon.exec_root.join("fault.new");
-        let (step, nth) = order.unwrap_or((0, 0));
-        std::fs::write(&waiting, format!("{step} {nth}\n")).expect("fault");
-        std::fs::rename(&waiting, &fault).expect("fault");
-        let end = Instant::now() + patience;
-        while holder.is_some() && fault.exists() && Instant::now() < end {
-            std::thread::sleep(Duration::from_millis(2));
+    for step in 1..=steps() {
+        for nth in [1, 3] {
+            let before = order(&daemon, &writer.id, step, nth);
+            let wait = if never.contains(&step) {
+                patience / 10
+            } else {
+                patience
+            };
+            let end = Instant::now() + wait;
+            // One take-over by the killing from here, one more by the order.
+            while takeovers(&daemon, &writer.id) < before + 2 && Instant::now() < end {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            if takeovers(&daemon, &writer.id) >= before + 2 {
+                reached.insert(step);
+            }
         }
-        let died = !fault.exists();
-        wait_for(
-            "a new monitor takes its order",
-            Duration::from_secs(30),
-            || {
-                if !fault.exists() {
-                    return Some(());
-                }
-                if let Some(monitor) = daemon.monitor(&writer.id) {
-                    monitor.kill();
-                    monitor.wait_gone(Duration::from_secs(5));
-                }
-                // Between two deaths the keeper may wait a little.
-                std::thread::sleep(Duration::from_millis(50));
-                None
-            },
-        );
-        if let Some(step) = holder.filter(|_| died) {
-            reached.insert(step);
-        }
-        holder = order.map(|(step, _)| step);
         if step % 5 == 0 {
             writer.advances(20);
         }
@@ -199,6 +243,52 @@ fn every_step(options: &[&str], words: &[&str], never: &[u64]) {
         );
     }
     writer.judge(&daemon);
+    let (out, err) = writer.written();
+    client
+        .join(120)
+        .assert_complete(out, err, "the client that watched all of it");
+    daemon.finish();
+}
+
+/// Deaths while the last bytes are taken and the end is written down.
+#[test]
+fn at_every_step_of_the_end() {
+    need!(ready());
+    let daemon = Daemon::with(Options {
+        monitor: Some(fault_monitor()),
+        ..Options::default()
+    });
+    for step in 2..=steps() {
+        let id = daemon.run_detached(&[
+            "-i",
+            "--log-opt",
+            "max-size=1k",
+            "--log-opt",
+            "max-file=100",
+            crate::harness::image::IMAGE,
+            "sh",
+            "-c",
+            "read x; workload lines lines=50 stream=both; printf open; printf cut >&2; exit 5",
+        ]);
+        order(&daemon, &id, step, 1);
+        let mut attached = daemon.docker(["attach", "--no-stdin=false", &id]).spawn();
+        let mut stdin = attached.stdin.take().expect("piped");
+        std::io::Write::write_all(&mut stdin, b"go\n").expect("stdin");
+        assert_eq!(daemon.wait_exit(&id, 60), 5, "step {step}");
+        let _ = attached.kill();
+        let _ = attached.wait();
+        let shown = daemon.docker(["logs", &id]).output();
+        shown.code(0);
+        for (bytes, letter, end) in [(&shown.stdout, 'o', "open"), (&shown.stderr, 'e', "cut")] {
+            let body = bytes
+                .strip_suffix(end.as_bytes())
+                .unwrap_or_else(|| panic!("step {step}: {end:?} is missing: {shown}"));
+            let mut judge = Judge::new(letter);
+            judge.feed(body);
+            judge.finish().assert_complete(25, &format!("step {step}"));
+        }
+        daemon.docker(["rm", "-f", &id]).output().code(0);
+    }
     daemon.finish();
 }
 
@@ -207,7 +297,23 @@ fn at_every_step_with_a_pipe() {
     need!(ready());
     let mut options = ROTATING.to_vec();
     options[1] = "max-size=200k";
-    every_step(&options, &["rate=40000", "stream=both"], NOT_WITH_A_PIPE);
+    every_step(
+        &options,
+        &["rate=40000", "stream=both"],
+        false,
+        NOT_WITH_A_PIPE,
+    );
+}
+
+#[test]
+fn at_every_step_with_an_attached_client() {
+    need!(ready());
+    every_step(
+        &ROTATING,
+        &["rate=20000", "stream=both"],
+        true,
+        NOT_WITH_A_CLIENT,
+    );
 }
 
 #[test]
@@ -216,7 +322,7 @@ fn at_every_step_with_a_terminal() {
     let mut options = ROTATING.to_vec();
     options[1] = "max-size=200k";
     options.push("-t");
-    every_step(&options, &["rate=20000"], NOT_WITH_A_TERMINAL);
+    every_step(&options, &["rate=20000"], false, NOT_WITH_A_TERMINAL);
 }
 
 #[test]
@@ -226,6 +332,7 @@ fn at_every_step_rotating_before_each_record() {
     every_step(
         &["--log-opt", "max-size=1", "--log-opt", "max-file=100000"],
         &["rate=300"],
+        false,
         NOT_WITH_A_PIPE,
     );
 }

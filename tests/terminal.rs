@@ -39,8 +39,8 @@ fn an_interactive_shell() {
     terminal.resize(44, 120);
     terminal.send(b"until [ \"$(stty size)\" = '44 120' ]; do sleep 0.05; done; echo re''sized\n");
     let at = terminal.expect("resized\r\n", at, SOON);
-    terminal.send(b"sleep 100\n");
-    terminal.expect("sleep 100\r\n", at, SOON);
+    terminal.send(b"sh -c 'echo go\"\"ing; exec sleep 100'\n");
+    terminal.expect("going\r\n", at, SOON);
     terminal.send(b"\x03");
     terminal.send(b"exit 5\n");
     assert_eq!(terminal.wait(SOON), 5);

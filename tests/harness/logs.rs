@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::judge::{Judge, Verdict};
-use super::{Daemon, command, http};
+use super::{Daemon, Run, command, http};
 
 /// Both streams judged.
 #[derive(Debug)]
@@ -36,6 +36,7 @@ pub(crate) fn cli(daemon: &Daemon, id: &str, args: &[&str], seconds: u64) -> Bot
 #[derive(Debug)]
 pub(crate) struct Follower {
     child: Child,
+    code: i32,
     readers: Vec<JoinHandle<Judge>>,
 }
 
@@ -45,12 +46,30 @@ pub(crate) fn follow(daemon: &Daemon, id: &str, args: &[&str], letters: (char, c
     let mut words = vec!["logs"];
     words.extend(args);
     words.push(id);
-    let mut child = daemon.docker(&words).spawn();
+    watch(daemon.docker(&words), letters, 0)
+}
+
+/// Starts a created container with `docker start -a` and judges what that prints; it ends with the container's code.
+#[track_caller]
+pub(crate) fn attached(daemon: &Daemon, id: &str, code: i32) -> Follower {
+    watch(
+        daemon.docker(["start", "-a", "--sig-proxy=false", id]),
+        ('o', 'e'),
+        code,
+    )
+}
+
+fn watch(run: Run, letters: (char, char), code: i32) -> Follower {
+    let mut child = run.spawn();
     drop(child.stdin.take());
     let out = child.stdout.take().expect("stdout is piped");
     let err = child.stderr.take().expect("stderr is piped");
     let readers = vec![judged(out, letters.0), judged(err, letters.1)];
-    Follower { child, readers }
+    Follower {
+        child,
+        code,
+        readers,
+    }
 }
 
 fn judged(mut pipe: impl Read + Send + 'static, letter: char) -> JoinHandle<Judge> {
@@ -84,8 +103,8 @@ impl Follower {
         let err = judges.next().expect("stderr's judge");
         assert_eq!(
             code,
-            Some(0),
-            "docker logs (within {seconds} s); stdout: {out}; stderr: {err}"
+            Some(self.code),
+            "the client (within {seconds} s); stdout: {out}; stderr: {err}"
         );
         Both { out, err }
     }
