@@ -27,7 +27,7 @@ fn log_options_are_refused_at_create() {
             &["--log-opt", "bogus=1"],
             "unknown log opt 'bogus' for json-file log driver",
         ),
-        (&["--log-opt", "max-size=1q"], "1q"),
+        (&["--log-opt", "max-size=1q"], "q'"),
         (&["--log-opt", "max-size=-5"], "invalid size: '-5'"),
         (
             &["--log-opt", "max-size=0"],

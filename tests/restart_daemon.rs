@@ -122,7 +122,7 @@ fn defaults_come_from_daemon_json() {
     });
     let id = daemon.run_detached(&[
         "--name",
-        "d",
+        "def",
         "--log-opt",
         "max-size=2m",
         IMAGE,
@@ -139,7 +139,7 @@ fn defaults_come_from_daemon_json() {
         .docker(["logs", "--details", &id])
         .output()
         .code(0)
-        .stdout_is("tag=d 77\n");
+        .stdout_is("tag=def 77\n");
     daemon.finish();
 }
 

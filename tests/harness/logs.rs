@@ -52,11 +52,7 @@ pub(crate) fn follow(daemon: &Daemon, id: &str, args: &[&str], letters: (char, c
 /// Starts a created container with `docker start -a` and judges what that prints; it ends with the container's code.
 #[track_caller]
 pub(crate) fn attached(daemon: &Daemon, id: &str, code: i32) -> Follower {
-    watch(
-        daemon.docker(["start", "-a", "--sig-proxy=false", id]),
-        ('o', 'e'),
-        code,
-    )
+    watch(daemon.docker(["start", "-a", id]), ('o', 'e'), code)
 }
 
 fn watch(run: Run, letters: (char, char), code: i32) -> Follower {
