@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-pub(crate) use settings::{RuntimeSettings, Settings};
+pub(crate) use settings::Settings;
 
 use crate::container::table::ContainerTable;
 use crate::container::{Container, Record};
@@ -19,6 +19,10 @@ use crate::events::Events;
 use crate::image::ImageStore;
 use crate::runtime::{self, OciRuntime};
 use crate::supervisor::Supervisor;
+
+/// Static programs that reap and pass signals on, as dockerd and others install them. They are
+/// mounted into containers, so they must not need libraries.
+const INITS: &[&str] = &["docker-init", "tini-static", "catatonit"];
 
 /// Everything the API works on.
 #[derive(Debug)]
@@ -85,9 +89,14 @@ impl Daemon {
         runtime::cgroup_path(&record.host, &self.cgroup_parent, &record.id)
     }
 
-    /// Program for `--init`, if there is one.
+    /// Program for `--init`: the first of [`INITS`] that is installed.
     pub(crate) fn init_binary(&self) -> Option<PathBuf> {
-        self.settings().init_path.clone()
+        let path = std::env::var_os("PATH")?;
+        INITS
+            .iter()
+            .flat_map(|name| std::env::split_paths(&path).map(move |dir| dir.join(name)))
+            .chain(["/usr/libexec/podman/catatonit".into()])
+            .find(|path| path.is_file())
     }
 
     /// Layers of a container's root file system.

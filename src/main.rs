@@ -5,6 +5,7 @@ mod cli;
 mod client;
 mod container;
 mod daemon;
+mod daemon_log;
 mod errors;
 mod events;
 mod image;

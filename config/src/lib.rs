@@ -1,1 +1,19 @@
-//! See the crate description.
+//! daemon.json: Docker's keys, typed and checked.
+//!
+//! Two stages: the file as written (private) and [`Config`], which only validation makes. Everything wrong in file and flags is found
+//! at once, and each error names key, value, what is allowed and what to do. Nothing here touches the system except that [`load`] reads
+//! the file.
+
+mod check;
+mod error;
+mod file;
+mod flags;
+mod json;
+pub mod keys;
+mod load;
+mod model;
+
+pub use error::{ConfigError, ConfigErrors, Origin, Warning};
+pub use flags::Flags;
+pub use load::{DEFAULT_FILE, Reloaded, load, parse_text};
+pub use model::{Config, Host, LogFormat, LogLevel, Runtime, Ulimit};

@@ -83,7 +83,7 @@ pub(crate) fn built_names() -> String {
 #[non_exhaustive]
 pub enum Plan {
     /// Docker's json-file.
-    JsonFile(JsonFile),
+    JsonFile(Box<JsonFile>),
     /// No log; reading it answers 501.
     None,
 }
@@ -158,7 +158,7 @@ pub fn validate(
     }
     let (json_file, warnings) = json_file::validate(options)?;
     Ok(Validated {
-        plan: Plan::JsonFile(json_file),
+        plan: Plan::JsonFile(Box::new(json_file)),
         warnings,
     })
 }

@@ -328,6 +328,11 @@ impl Keeper {
                 if let Ok(i) = self.entry(m.id) {
                     let c = &mut self.containers[i];
                     if c.monitor != m.a {
+                        // A child that was reaped before its message was read has a successor
+                        // already; only one that outlived another keeper is new here.
+                        if (c.child && c.monitor != 0) || sys::kill(m.a, 0).is_err() {
+                            return None;
+                        }
                         c.monitor = m.a;
                         c.child = false;
                     }

@@ -151,7 +151,7 @@ fn gather(daemon: &Daemon) -> Value {
             },
             "LiveRestoreEnabled": settings.live_restore,
             "Isolation": "",
-            "InitBinary": settings.init_path.as_deref().unwrap_or_else(|| "docker-init".as_ref()),
+            "InitBinary": daemon.init_binary().unwrap_or_else(|| "docker-init".into()),
             "ContainerdCommit": commit,
             "RuncCommit": commit,
             "InitCommit": commit,

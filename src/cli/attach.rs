@@ -40,17 +40,17 @@ pub(crate) async fn attach(client: &Client, args: AttachArgs) -> Result<u8, CliE
     let state = |key: &str| found["State"][key] == true;
     if !state("Running") {
         return Err(CliError::NotRunning(
-            "cannot attach to a stopped container, start it first",
+            "You cannot attach to a stopped container, start it first",
         ));
     }
     if state("Paused") {
         return Err(CliError::NotRunning(
-            "cannot attach to a paused container, unpause it first",
+            "You cannot attach to a paused container, unpause it first",
         ));
     }
     if state("Restarting") {
         return Err(CliError::NotRunning(
-            "cannot attach to a restarting container, wait until it is running",
+            "You cannot attach to a restarting container, wait until it is running",
         ));
     }
     let tty = found["Config"]["Tty"] == true;

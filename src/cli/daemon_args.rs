@@ -8,9 +8,9 @@ use clap::{Args, ValueEnum};
 /// What was written on the command line; `None` and empty lists were not written.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct DaemonArgs {
-    /// Daemon configuration file
-    #[arg(long, value_name = "FILE", default_value = "/etc/taffrail/daemon.json")]
-    pub(crate) config_file: PathBuf,
+    /// Daemon configuration file (default /etc/taffrail/daemon.json, if it exists)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config_file: Option<PathBuf>,
     /// Root directory of persistent state
     #[arg(long, value_name = "DIR")]
     pub(crate) data_root: Option<PathBuf>,

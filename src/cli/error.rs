@@ -4,7 +4,7 @@ use std::io;
 
 use crate::client::{ClientError, HostError};
 
-use super::flags::FlagError;
+use super::flags::{FlagError, errno};
 use super::format::FormatError;
 
 /// A failed command; the text goes to standard error.
@@ -18,7 +18,7 @@ pub(crate) enum CliError {
     Flag(#[from] FlagError),
     #[error(transparent)]
     Format(#[from] FormatError),
-    #[error("{what}: {source}")]
+    #[error("{what}: {}", errno(source))]
     Io { what: String, source: io::Error },
     #[error("the input device is not a TTY")]
     NotATty,
@@ -32,7 +32,7 @@ pub(crate) enum CliError {
     AttachSeveral,
     #[error("requested load from stdin, but stdin is empty")]
     LoadFromTerminal,
-    #[error("failed to start containers: {0}")]
+    #[error("Error: failed to start containers: {0}")]
     NotStarted(String),
     /// A daemon's message about an image that it could not take in.
     #[error("{0}")]
@@ -43,6 +43,8 @@ pub(crate) enum CliError {
     Reference(String),
     #[error("cannot fetch {0:?}: images come from no registry in this version, load or import it")]
     NoRegistry(String),
+    #[error("unknown type: {0:?}: must be one of \"container\", \"image\"")]
+    Kind(String),
     #[error("the daemon's answer has no id")]
     NoId,
     /// A failure of `run` or `create`, which names the command and has a status of its own.
@@ -52,9 +54,6 @@ pub(crate) enum CliError {
         status: u8,
         source: Box<CliError>,
     },
-    /// Everything was said already; only the status is left.
-    #[error("exit status {0}")]
-    Status(u8),
 }
 
 impl CliError {
@@ -62,6 +61,23 @@ impl CliError {
     pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let what = what.into();
         move |source| Self::Io { what, source }
+    }
+
+    /// Whether a flag's value could not be read: then the usage is shown.
+    pub(crate) fn is_usage(&self) -> bool {
+        match self {
+            Self::Of { source, .. } => source.is_usage(),
+            Self::Flag(e) => matches!(e, FlagError::Argument { .. }),
+            _ => false,
+        }
+    }
+
+    /// The error itself, without the command that it happened in.
+    pub(crate) fn inner(&self) -> &Self {
+        match self {
+            Self::Of { source, .. } => source.inner(),
+            other => other,
+        }
     }
 
     /// This error as one of `command`, with the status that Docker gives it there.
@@ -76,7 +92,6 @@ impl CliError {
     /// Exit status of a command that fails with this.
     pub(crate) fn status(&self) -> u8 {
         match self {
-            Self::Status(status) => *status,
             Self::Of { status, .. } => *status,
             Self::Flag(e) => e.status(),
             _ => 1,

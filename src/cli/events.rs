@@ -42,18 +42,17 @@ pub(crate) async fn events(client: &Client, args: EventsArgs) -> Result<u8, CliE
         Some(text) if text != "json" => Some(Template::parse(text)?),
         _ => None,
     };
-    let moment = |name, text: &Option<String>| {
+    let moment = |text: &Option<String>| {
         text.as_deref()
             .map(|t| {
-                times::since(t, Timestamp::now(), &TimeZone::system())
-                    .map_err(|e| FlagError::Time(name, e))
+                times::since(t, Timestamp::now(), &TimeZone::system()).map_err(FlagError::Moment)
             })
             .transpose()
     };
     let mut query = Query::new();
     query
-        .option("since", moment("since", &args.since)?.as_deref())
-        .option("until", moment("until", &args.until)?.as_deref())
+        .option("since", moment(&args.since)?.as_deref())
+        .option("until", moment(&args.until)?.as_deref())
         .option("filters", filters(&args.filter)?.as_deref());
     let path = format!("/events{}", query.as_str());
     let request = format!("GET {path}");
@@ -76,7 +75,7 @@ pub(crate) async fn events(client: &Client, args: EventsArgs) -> Result<u8, CliE
         })?;
         for event in found {
             let text = match (&template, format) {
-                (Some(template), _) => template.render(&event)?,
+                (Some(template), _) => template.render(&go_names(event))?,
                 (None, Some(_)) => event.to_string(),
                 (None, None) => line(&event),
             };
@@ -84,6 +83,21 @@ pub(crate) async fn events(client: &Client, args: EventsArgs) -> Result<u8, CliE
         }
     }
     Ok(0)
+}
+
+/// The event with the names of Go's struct beside those of JSON.
+fn go_names(mut event: Value) -> Value {
+    for (json, go) in [
+        ("status", "Status"),
+        ("id", "ID"),
+        ("from", "From"),
+        ("scope", "Scope"),
+        ("time", "Time"),
+        ("timeNano", "TimeNano"),
+    ] {
+        event[go] = event.get(json).cloned().unwrap_or_else(|| "".into());
+    }
+    event
 }
 
 /// `TIME TYPE ACTION ID (key=value, ...)`.

@@ -89,8 +89,8 @@ pub(crate) enum FlagError {
     RestartAndRm,
     #[error("invalid value for {0:?}: {1}")]
     Time(&'static str, #[source] super::times::TimeError),
-    #[error("bad format of filter (expected name=value)")]
-    Filter,
+    #[error(transparent)]
+    Moment(super::times::TimeError),
 }
 
 impl FlagError {
@@ -107,14 +107,14 @@ impl FlagError {
     /// Exit status: Docker's 125, but for what is no flag of `run`.
     pub(crate) fn status(&self) -> u8 {
         match self {
-            Self::Time(..) => 1,
+            Self::Time(..) | Self::Moment(..) => 1,
             _ => 125,
         }
     }
 }
 
 /// Go's text for the usual errors of `open`.
-fn errno(e: &io::Error) -> String {
+pub(crate) fn errno(e: &io::Error) -> String {
     match e.raw_os_error() {
         Some(code) => {
             let text = nix::errno::Errno::from_raw(code).desc();
@@ -333,7 +333,11 @@ pub(crate) fn capability(item: &str) -> String {
 pub(crate) fn filters(list: &[String]) -> Result<Option<String>, FlagError> {
     let mut map: BTreeMap<String, BTreeMap<String, bool>> = BTreeMap::new();
     for item in list {
-        let (key, value) = item.split_once('=').ok_or(FlagError::Filter)?;
+        let (key, value) = item.split_once('=').ok_or_else(|| {
+            FlagError::argument("-f, --filter", item)(
+                "bad format of filter (expected name=value)".into(),
+            )
+        })?;
         map.entry(key.trim().to_ascii_lowercase())
             .or_default()
             .insert(value.trim().to_owned(), true);

@@ -11,7 +11,7 @@ use super::format::Layout;
 use super::out::{self, To};
 use super::table::short_id;
 use super::times;
-use super::units::{human_duration, human_size};
+use super::units::{human_duration, human_size, human_size_4};
 
 #[derive(Args, Debug)]
 pub(crate) struct ImagesArgs {
@@ -145,7 +145,8 @@ fn rows(image: &Value, full: bool, with_digests: bool) -> Vec<Map<String, Value>
     }
     let id = image["Id"].as_str().unwrap_or("");
     let created = image["Created"].as_i64().unwrap_or(0);
-    let size = human_size(image["Size"].as_i64().unwrap_or(0));
+    let bytes = image["Size"].as_i64().unwrap_or(0);
+    let size = human_size(bytes);
     let count = |key: &str| match image[key].as_i64() {
         Some(n) if n >= 0 => n.to_string(),
         _ => "N/A".to_owned(),
@@ -164,7 +165,7 @@ fn rows(image: &Value, full: bool, with_digests: bool) -> Vec<Map<String, Value>
                 "Size": size,
                 "Tag": tag,
                 "UniqueSize": "N/A",
-                "VirtualSize": size,
+                "VirtualSize": human_size_4(bytes),
             });
             match value {
                 Value::Object(map) => Some(map),

@@ -19,7 +19,7 @@ pub(crate) struct InspectArgs {
     #[arg(short, long)]
     size: bool,
     /// Only inspect objects of the given type: container, image
-    #[arg(long = "type", value_parser = ["container", "image"])]
+    #[arg(long = "type")]
     kind: Option<String>,
     #[arg(required = true, value_name = "NAME|ID")]
     names: Vec<String>,
@@ -31,11 +31,16 @@ pub(crate) struct InspectArgs {
 /// The template; a daemon that fails. What does not exist is shown and gives status 1.
 pub(crate) async fn inspect(client: &Client, args: InspectArgs) -> Result<u8, CliError> {
     let format = args.format.as_deref().filter(|f| !f.is_empty());
-    let json_lines = format == Some("json");
+    let compact = format == Some("json");
     let template = match format {
-        Some(text) if !json_lines => Some(Template::parse(text)?),
+        Some(text) if !compact => Some(Template::parse(text)?),
         _ => None,
     };
+    if let Some(kind) = args.kind.as_deref()
+        && !["container", "image"].contains(&kind)
+    {
+        return Err(CliError::Kind(kind.to_owned()));
+    }
     let mut found = Vec::new();
     let mut failures: Vec<String> = Vec::new();
     for name in &args.names {
@@ -43,27 +48,27 @@ pub(crate) async fn inspect(client: &Client, args: InspectArgs) -> Result<u8, Cl
             Ok(Some(value)) => found.push(value),
             Ok(None) => failures.push(format!("Error: No such object: {name}")),
             // Docker goes on with the other names after a refusal, and so do we.
-            Err(e @ ClientError::Daemon { .. }) => failures.push(match &args.kind {
-                Some(kind) if e.is_not_found() => format!("Error: No such {kind}: {name}"),
-                _ => e.to_string(),
-            }),
+            Err(e @ ClientError::Daemon { .. }) => failures.push(e.to_string()),
             Err(e) => return Err(e.into()),
         }
     }
     if let Some(template) = &template {
+        let mut shown = 0;
         for value in &found {
             match template.render(value) {
-                Ok(text) => out::line(To::Out, &text),
+                Ok(text) => {
+                    out::line(To::Out, &text);
+                    shown += 1;
+                }
                 Err(e) => failures.push(e.to_string()),
             }
         }
-        if found.is_empty() {
+        // As in Docker, there is always a line.
+        if shown == 0 {
             out::line(To::Out, "");
         }
-    } else if json_lines {
-        for value in &found {
-            out::line(To::Out, &value.to_string());
-        }
+    } else if compact {
+        out::line(To::Out, &Value::Array(found).to_string());
     } else {
         out::write(To::Out, &indented(&Value::Array(found)));
     }

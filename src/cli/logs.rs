@@ -122,7 +122,8 @@ fn moment(name: &'static str, text: Option<&str>) -> Result<Option<String>, Flag
         .transpose()
 }
 
-/// Gathers output. Where both streams go to one place their order is kept.
+/// Gathers output. Where both streams go to one place, they are one: the order of lines is kept,
+/// and a program that changes between them does not cost a write each time.
 #[derive(Debug)]
 struct Sink {
     one_place: bool,
@@ -140,27 +141,19 @@ impl Sink {
     }
 
     fn put(&mut self, stream: Stream, bytes: &[u8]) {
-        let (to, mine, other) = match stream {
-            Stream::Stdout => (To::Out, &mut self.out, &mut self.err),
-            Stream::Stderr => (To::Err, &mut self.err, &mut self.out),
+        let (to, buffer) = match stream {
+            Stream::Stderr if !self.one_place => (To::Err, &mut self.err),
+            _ => (To::Out, &mut self.out),
         };
-        if self.one_place && !other.is_empty() {
-            let other_to = match to {
-                To::Out => To::Err,
-                To::Err => To::Out,
-            };
-            out::write(other_to, other);
-            other.clear();
-        }
         // Large pieces go by without a copy.
-        if mine.is_empty() && bytes.len() >= BUFFER {
+        if buffer.is_empty() && bytes.len() >= BUFFER {
             out::write(to, bytes);
             return;
         }
-        mine.extend_from_slice(bytes);
-        if mine.len() >= BUFFER {
-            out::write(to, mine);
-            mine.clear();
+        buffer.extend_from_slice(bytes);
+        if buffer.len() >= BUFFER {
+            out::write(to, buffer);
+            buffer.clear();
         }
     }
 

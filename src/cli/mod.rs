@@ -108,8 +108,8 @@ pub(crate) fn run(
     args: impl IntoIterator<Item = OsString>,
     daemon: impl FnOnce(DaemonArgs) -> ExitCode,
 ) -> ExitCode {
-    let cli = match parse(args) {
-        Ok(cli) => cli,
+    let (cli, name) = match parse(args) {
+        Ok(parsed) => parsed,
         Err(e) => return usage::report(&e),
     };
     let host = match cli.command {
@@ -135,8 +135,10 @@ pub(crate) fn run(
         Err(e) => Err(e.into()),
     };
     let status = result.unwrap_or_else(|e| {
-        if !matches!(e, CliError::Status(_)) {
-            terminal::restore();
+        terminal::restore();
+        if e.is_usage() {
+            out::line(To::Err, &usage::with_usage(&e.inner().to_string(), &name));
+        } else {
             out::line(To::Err, &e.to_string());
         }
         e.status()
@@ -180,10 +182,13 @@ async fn dispatch(command: Command, host: Host) -> Result<u8, CliError> {
     }
 }
 
-fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+/// What was written, and the name of the command.
+fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(Cli, String), clap::Error> {
     let mut command = usage::like_docker(Cli::command());
     let matches = command.try_get_matches_from_mut(args)?;
-    Cli::from_arg_matches(&matches).map_err(|e| e.format(&mut command))
+    let name = matches.subcommand_name().unwrap_or("").to_owned();
+    let cli = Cli::from_arg_matches(&matches).map_err(|e| e.format(&mut command))?;
+    Ok((cli, name))
 }
 
 /// Shows the outcome of one request for each of several names: each name on success, each error;
@@ -209,7 +214,7 @@ fn each(
 fn parse_for_test(args: &[String]) -> Result<Command, String> {
     let args = std::iter::once("taffrail").chain(args.iter().map(String::as_str));
     parse(args.map(OsString::from))
-        .map(|cli| cli.command)
+        .map(|(cli, _)| cli.command)
         .map_err(|e| {
             let (text, _) = usage::render(&e);
             text.lines().next().unwrap_or("").to_owned()

@@ -347,10 +347,11 @@ impl Ports {
         } else {
             Some(range(host).ok_or_else(|| FlagError::HostPort(host.to_owned()))?)
         };
-        if let Some((a, b)) = host_range {
-            if b - a != last - first && first != last {
-                return Err(FlagError::PortRanges(inside.to_owned(), host.to_owned()));
-            }
+        if let Some((a, b)) = host_range
+            && b - a != last - first
+            && first != last
+        {
+            return Err(FlagError::PortRanges(inside.to_owned(), host.to_owned()));
         }
         for port in first..=last {
             let host_port = match host_range {

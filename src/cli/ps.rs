@@ -77,7 +77,11 @@ pub(crate) async fn ps(client: &Client, args: PsArgs) -> Result<u8, CliError> {
     if last > 0 {
         query.push("limit", &last.to_string());
     }
-    let wants_size = args.size || args.format.as_deref().is_some_and(|f| f.contains(".Size"));
+    let wants_size = args.size
+        || args
+            .format
+            .as_deref()
+            .is_some_and(|f| f.contains(".Size") || f.contains("json ."));
     query.flag("size", wants_size);
     query.option("filters", filters(&args.filter)?.as_deref());
     let columns = if args.size {
@@ -86,7 +90,13 @@ pub(crate) async fn ps(client: &Client, args: PsArgs) -> Result<u8, CliError> {
         COLUMNS.to_owned()
     };
     let format = args.format.as_deref().unwrap_or("");
-    let layout = if args.quiet && (format.is_empty() || format == "table") {
+    let layout = if args.quiet {
+        if !format.is_empty() && format != "table" {
+            out::line(
+                To::Err,
+                "WARNING: Ignoring custom format, because both --format and --quiet are set.",
+            );
+        }
         Layout::choose(Some("{{.ID}}"), &columns)?
     } else {
         Layout::choose(Some(format), &columns)?

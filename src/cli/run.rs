@@ -54,7 +54,7 @@ pub(crate) async fn create(args: CreateArgs, host: Host) -> Result<u8, CliError>
         .await
         .map_err(|e| match e {
             // Docker: a refusal by the daemon is no misuse of the command.
-            e @ CliError::Client(_) => e,
+            e @ (CliError::Client(_) | CliError::NoRegistry(_)) => e,
             e => e.of("create", NOT_RUN),
         })?;
     out::line(To::Out, &id);
@@ -80,10 +80,10 @@ pub(crate) async fn run(args: RunArgs, host: Host) -> Result<u8, CliError> {
         return Err(CliError::NotATty);
     }
     let client = Arc::new(Client::connect(host).await.map_err(|e| failed(e.into()))?);
-    if client.speaks(42) {
-        if let Some((rows, columns)) = terminal::size() {
-            request.body["HostConfig"]["ConsoleSize"] = json!([rows, columns]);
-        }
+    if client.speaks(42)
+        && let Some((rows, columns)) = terminal::size()
+    {
+        request.body["HostConfig"]["ConsoleSize"] = json!([rows, columns]);
     }
     let id = post_create(&client, &request, flags)
         .await

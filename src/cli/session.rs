@@ -100,10 +100,10 @@ impl Session {
     /// # Errors
     /// The stream broke, or the daemon reported an error in it.
     pub(crate) async fn ended(&mut self) -> Result<Ended, ClientError> {
-        if let Ok(result) = (&mut self.output).await {
-            if !self.detached.load(Ordering::Acquire) {
-                result?;
-            }
+        if let Ok(result) = (&mut self.output).await
+            && !self.detached.load(Ordering::Acquire)
+        {
+            result?;
         }
         terminal::restore();
         if self.detached.load(Ordering::Acquire) {

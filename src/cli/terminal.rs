@@ -32,11 +32,11 @@ pub(crate) fn make_raw() -> io::Result<()> {
 
 /// Goes back to the settings found by [`make_raw`]; nothing without it.
 pub(crate) fn restore() {
-    if let Ok(mut saved) = SAVED.lock() {
-        if let Some(old) = saved.take() {
-            // There is nobody left to tell.
-            let _ = termios::tcsetattr(io::stdin().as_fd(), SetArg::TCSANOW, &old);
-        }
+    if let Ok(mut saved) = SAVED.lock()
+        && let Some(old) = saved.take()
+    {
+        // There is nobody left to tell.
+        let _ = termios::tcsetattr(io::stdin().as_fd(), SetArg::TCSANOW, &old);
     }
 }
 

@@ -93,13 +93,13 @@ pub(crate) fn go_duration(text: &str) -> Result<i64, DurationError> {
 /// Neither a span, a date nor a stamp.
 pub(crate) fn since(text: &str, now: Timestamp, zone: &TimeZone) -> Result<String, TimeError> {
     let bad = || TimeError::Unreadable(text.to_owned());
-    if text != "0" {
-        if let Ok(nanos) = go_duration(text) {
-            let then = now
-                .checked_sub(SignedDuration::from_nanos(nanos))
-                .map_err(|_| bad())?;
-            return Ok(then.as_second().to_string());
-        }
+    if text != "0"
+        && let Ok(nanos) = go_duration(text)
+    {
+        let then = now
+            .checked_sub(SignedDuration::from_nanos(nanos))
+            .map_err(|_| bad())?;
+        return Ok(then.as_second().to_string());
     }
     if let Some(moment) = date(text, zone) {
         let (mut s, mut n) = (moment.as_second(), moment.subsec_nanosecond());

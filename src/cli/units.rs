@@ -37,6 +37,11 @@ pub(crate) fn human_size(bytes: i64) -> String {
     scaled(bytes, 1000.0, &["B", "kB", "MB", "GB", "TB", "PB", "EB"], 3)
 }
 
+/// `1.235MB`: as [`human_size`], with four digits.
+pub(crate) fn human_size_4(bytes: i64) -> String {
+    scaled(bytes, 1000.0, &["B", "kB", "MB", "GB", "TB", "PB", "EB"], 4)
+}
+
 /// `1.953GiB`: `bytes` with four significant digits and binary units.
 pub(crate) fn binary_size(bytes: i64) -> String {
     scaled(

@@ -40,15 +40,29 @@ pub(super) fn like_docker(command: Command) -> Command {
             .help("Print version information and quit");
         command = command.disable_version_flag(true).arg(version);
     }
-    let usage = USAGE
-        .iter()
-        .find(|(name, _)| *name == command.get_name())
-        .map(|(name, rest)| format!("taffrail {name} [OPTIONS] {rest}"));
     command = command.arg(help);
-    match usage {
-        Some(usage) => command.override_usage(usage.trim_end().to_owned()),
+    match usage_of(command.get_name()) {
+        Some(usage) => command.override_usage(usage),
         None => command,
     }
+}
+
+fn usage_of(command: &str) -> Option<String> {
+    USAGE
+        .iter()
+        .find(|(name, _)| *name == command)
+        .map(|(name, rest)| {
+            let options = if *name == "tag" { "" } else { "[OPTIONS] " };
+            format!("taffrail {name} {options}{rest}")
+                .trim_end()
+                .to_owned()
+        })
+}
+
+/// An error of a flag's value, with what follows it in Docker; without the last newline.
+pub(super) fn with_usage(line: &str, command: &str) -> String {
+    let usage = usage_of(command).unwrap_or_default();
+    format!("{line}\n\nUsage:  {usage}\n\nRun 'taffrail {command} --help' for more information")
 }
 
 /// What follows the flags of each command.
@@ -131,6 +145,7 @@ pub(super) fn render(error: &clap::Error) -> (String, u8) {
         .next()
         .unwrap_or(&argument)
         .to_owned();
+    let mut verb = "Run";
     let (line, status) = match error.kind() {
         ErrorKind::DisplayHelp
         | ErrorKind::DisplayVersion
@@ -177,7 +192,10 @@ pub(super) fn render(error: &clap::Error) -> (String, u8) {
             );
         }
         ErrorKind::MissingRequiredArgument | ErrorKind::TooFewValues => {
-            let wanted = exact(name).unwrap_or("at least 1 argument");
+            let wanted = exact(name).unwrap_or_else(|| {
+                verb = "See";
+                "at least 1 argument"
+            });
             (format!("taffrail: '{name}' requires {wanted}"), 1)
         }
         ErrorKind::MissingSubcommand => ("taffrail: a command is missing".to_owned(), 1),
@@ -219,7 +237,7 @@ pub(super) fn render(error: &clap::Error) -> (String, u8) {
         )
     };
     (
-        format!("{line}\n\n{usage}Run '{name} --help' for more information\n"),
+        format!("{line}\n\n{usage}{verb} '{name} --help' for more information\n"),
         status,
     )
 }
@@ -283,6 +301,6 @@ mod tests {
         assert_eq!(d.shutdown_timeout, Some(-1));
         assert_eq!(d.log_format, Some(crate::cli::LogFormat::Json));
         assert!(d.debug && !d.validate);
-        assert_eq!(d.config_file.to_str(), Some("/etc/taffrail/daemon.json"));
+        assert_eq!(d.config_file, None);
     }
 }

@@ -19,7 +19,7 @@ use crate::runtime;
 
 /// Attempts at a made-up name that nobody has.
 const NAME_ATTEMPTS: u32 = 6;
-/// `/dev/shm` where neither the client nor daemon.json says otherwise (docs: `docker run`).
+/// `/dev/shm` where the client does not say otherwise (docs: `docker run`).
 const SHM_SIZE: i64 = 64 << 20;
 
 /// Body of a create request (docs: Engine API `ContainerCreate`).
@@ -321,27 +321,11 @@ fn complete(host: &mut HostConfig, settings: &Settings) {
     let v2 = runtime::cgroup_layout().is_v2();
     default(&mut host.network_mode, "default");
     default(&mut host.restart_policy.name, "no");
-    default(
-        &mut host.ipc_mode,
-        match settings.default_ipc_mode.as_str() {
-            "" => "private",
-            mode => mode,
-        },
-    );
-    default(
-        &mut host.cgroupns_mode,
-        match &settings.default_cgroupns_mode {
-            Some(mode) if !mode.is_empty() => mode,
-            _ if v2 => "private",
-            _ => "host",
-        },
-    );
+    default(&mut host.ipc_mode, "private");
+    default(&mut host.cgroupns_mode, if v2 { "private" } else { "host" });
     default(&mut host.runtime, &settings.default_runtime);
     if host.shm_size == 0 {
-        host.shm_size = match settings.default_shm_size {
-            0 => SHM_SIZE,
-            size => size,
-        };
+        host.shm_size = SHM_SIZE;
     }
     if host.memory > 0 && host.memory_swap == 0 {
         host.memory_swap = host.memory.saturating_mul(2);

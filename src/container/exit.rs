@@ -101,6 +101,16 @@ impl Daemon {
         }
     }
 
+    /// Waits until a container that has ended is gone, if it is removed by itself.
+    pub(crate) async fn removed_if_auto(&self, container: &Arc<Container>) {
+        container
+            .wait_until(|inner| {
+                let status = inner.record.state.status;
+                inner.gone || !inner.record.host.auto_remove || status == Status::Dead
+            })
+            .await;
+    }
+
     /// Ends what is left of a run: processes, the runtime's state, control groups, mounts. Says
     /// whether the kernel killed one of its processes for want of memory.
     pub(super) async fn clear_runtime(self: &Arc<Self>, container: &Arc<Container>) -> bool {

@@ -1,26 +1,53 @@
 //! `taffrail daemon`: from flags and daemon.json to a running daemon; the exit status.
 
+use std::cell::RefCell;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::{RuntimeSettings, Settings};
-use crate::cli::DaemonArgs;
+use taffrail_config::{Config, DEFAULT_FILE, Flags, load};
+
+use super::Settings;
+use crate::cli::{DaemonArgs, LogFormat, LogTarget};
+use crate::daemon_log::{self, Target};
 use crate::errors::chain;
 
 /// Time for blocking work that is still under way when the daemon ends.
 const LAST_WORK: Duration = Duration::from_millis(500);
 
-/// Runs the daemon, or checks its configuration.
+/// Runs the daemon, or checks its configuration. 1 if it cannot start, 0 otherwise.
 pub(crate) fn run(args: DaemonArgs) -> ExitCode {
-    let _ = tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .try_init();
+    let flags = flags(&args);
+    let explicit = args.config_file.as_deref();
+    let (config, warnings) = match load(explicit, Path::new(DEFAULT_FILE), &flags) {
+        Ok(loaded) => loaded,
+        Err(errors) => {
+            eprintln!("{errors}");
+            return ExitCode::FAILURE;
+        }
+    };
     if args.validate {
+        for warning in &warnings {
+            eprintln!("warning: {warning}");
+        }
         println!("configuration OK");
         return ExitCode::SUCCESS;
     }
-    let settings = settings(&args);
+    let target = match args.log_target {
+        Some(LogTarget::Stderr) => Target::Stderr,
+        Some(LogTarget::Journald) => Target::Journald,
+        None => Target::detect(),
+    };
+    let log = match daemon_log::init(config.level(), config.log_format, target) {
+        Ok(log) => log,
+        Err(error) => {
+            eprintln!("{}", chain(&error));
+            return ExitCode::FAILURE;
+        }
+    };
+    for warning in &warnings {
+        tracing::warn!("{warning}");
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -31,7 +58,10 @@ pub(crate) fn run(args: DaemonArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let result = runtime.block_on(super::run::run(settings, |_| None));
+    let settings = Settings::new(&config, args.monitor_binary.clone());
+    let config = RefCell::new(config);
+    let reload = || reload(&config, &args, &flags, &log);
+    let result = runtime.block_on(super::run::run(settings, reload));
     runtime.shutdown_timeout(LAST_WORK);
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -42,53 +72,69 @@ pub(crate) fn run(args: DaemonArgs) -> ExitCode {
     }
 }
 
-// Flags only, until daemon.json is merged.
-fn settings(args: &DaemonArgs) -> Settings {
-    let exec_root = args
-        .exec_root
-        .clone()
-        .unwrap_or_else(|| "/run/taffrail".into());
-    Settings {
-        data_root: args
-            .data_root
-            .clone()
-            .unwrap_or_else(|| "/var/lib/taffrail".into()),
-        pid_file: args
-            .pidfile
-            .clone()
-            .unwrap_or_else(|| exec_root.join("taffrail.pid")),
-        hosts: if args.hosts.is_empty() {
-            vec!["unix:///run/taffrail/docker.sock".to_owned()]
-        } else {
-            args.hosts.clone()
-        },
-        exec_root,
-        monitor_binary: args.monitor_binary.clone(),
-        log_driver: args
-            .log_driver
-            .clone()
-            .unwrap_or_else(|| "json-file".to_owned()),
-        log_opts: args
-            .log_opts
-            .iter()
-            .map(|opt| {
-                let (key, value) = opt.split_once('=').unwrap_or((opt, ""));
-                (key.to_owned(), value.to_owned())
-            })
-            .collect(),
+/// Reads the configuration again. An error leaves everything as it is.
+fn reload(
+    config: &RefCell<Config>,
+    args: &DaemonArgs,
+    flags: &Flags,
+    log: &daemon_log::Handle,
+) -> Option<Settings> {
+    let explicit = args.config_file.as_deref();
+    let reloaded = config
+        .borrow()
+        .reload(explicit, Path::new(DEFAULT_FILE), flags);
+    match reloaded {
+        Ok(reloaded) => {
+            for warning in &reloaded.warnings {
+                tracing::warn!("{warning}");
+            }
+            if !reloaded.needs_restart.is_empty() {
+                tracing::warn!(
+                    keys = reloaded.needs_restart.join(","),
+                    "changed keys that need a restart are left as they are"
+                );
+            }
+            tracing::info!(
+                changed = reloaded.changed.join(","),
+                "daemon.json was read again"
+            );
+            let settings = Settings::new(&reloaded.config, args.monitor_binary.clone());
+            log.set_level(reloaded.config.level());
+            *config.borrow_mut() = reloaded.config;
+            Some(settings)
+        }
+        Err(errors) => {
+            tracing::error!(error = %errors, "configuration is not reloaded");
+            None
+        }
+    }
+}
+
+fn flags(args: &DaemonArgs) -> Flags {
+    Flags {
+        data_root: args.data_root.clone(),
+        exec_root: args.exec_root.clone(),
+        pidfile: args.pidfile.clone(),
+        hosts: args.hosts.clone(),
         group: args.group.clone(),
-        runtimes: [(
-            "runc".to_owned(),
-            RuntimeSettings {
-                path: "runc".into(),
-                args: Vec::new(),
-            },
-        )]
-        .into(),
-        default_runtime: "runc".to_owned(),
-        live_restore: args.live_restore.unwrap_or(true),
-        shutdown_timeout: args.shutdown_timeout.unwrap_or(15),
-        default_stop_timeout: 10,
-        ..Settings::default()
+        log_driver: args.log_driver.clone(),
+        log_opts: args.log_opts.clone(),
+        log_level: args.log_level.clone(),
+        log_format: args.log_format.map(|format| {
+            match format {
+                LogFormat::Text => "text",
+                LogFormat::Json => "json",
+            }
+            .to_owned()
+        }),
+        raw_logs: None,
+        debug: args.debug.then_some(true),
+        live_restore: args.live_restore,
+        shutdown_timeout: args.shutdown_timeout,
+        default_stop_timeout: None,
+        default_ulimits: args.default_ulimits.clone(),
+        labels: args.labels.clone(),
+        default_runtime: args.default_runtime.clone(),
+        add_runtimes: args.add_runtimes.clone(),
     }
 }

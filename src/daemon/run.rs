@@ -17,7 +17,6 @@ use super::{Daemon, Settings};
 use crate::api;
 use crate::container::state::replace;
 use crate::container::table::ContainerTable;
-use crate::container::time;
 use crate::errors::chain;
 use crate::events::Events;
 use crate::image::{ImageError, ImageStore};
@@ -77,7 +76,7 @@ impl Signals {
 /// It cannot start; nothing is left behind.
 pub(crate) async fn run(
     settings: Settings,
-    reload: impl Fn(&Settings) -> Option<Settings>,
+    reload: impl Fn() -> Option<Settings>,
 ) -> Result<(), StartError> {
     // Before anything that takes long: a signal is never lost.
     let mut signals = Signals::new()?;
@@ -86,9 +85,15 @@ pub(crate) async fn run(
     let _pid_file = PidFile::write(&settings.pid_file)?;
     raise_descriptor_limit();
     make_dir(&settings.data_root.join("containers"), 0o710)?;
-    // Before the sockets: whoever can connect finds a daemon that is ready.
-    let daemon = open(settings).await?;
-    let sockets = listen(&daemon.settings())?;
+    // Whoever connects by now waits in the backlog until the daemon is ready.
+    let sockets = listen(&settings)?;
+    let daemon = match open(settings).await {
+        Ok(daemon) => daemon,
+        Err(error) => {
+            remove_sockets(sockets.iter().map(|socket| &socket.path));
+            return Err(error);
+        }
+    };
     daemon.recover_containers().await;
 
     let (stop, stopped) = watch::channel(false);
@@ -115,7 +120,7 @@ pub(crate) async fn run(
             _ = signals.term.recv() => break,
             _ = signals.int.recv() => break,
             _ = signals.hup.recv() => {
-                if let Some(settings) = reload(&daemon.settings()) {
+                if let Some(settings) = reload() {
                     daemon.replace_settings(settings);
                 }
             }
@@ -134,13 +139,7 @@ pub(crate) async fn run(
         () = end => {}
         () = signals.stop() => tracing::warn!("ended by a second signal"),
     }
-    for path in paths {
-        if let Err(error) = std::fs::remove_file(&path)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            tracing::warn!(socket = %path.display(), error = %error, "socket cannot be removed");
-        }
-    }
+    remove_sockets(&paths);
     if !daemon.any_running() {
         runtime::remove_parent(&runtime::cgroup_layout(), &daemon.cgroup_parent);
     }
@@ -189,10 +188,7 @@ fn listen(settings: &Settings) -> Result<Vec<Socket>, StartError> {
         match sockets::listen(host, settings.group.as_deref()) {
             Ok(socket) => sockets.push(socket),
             Err(error) => {
-                for socket in sockets {
-                    // The error that follows is the one to tell.
-                    let _ = std::fs::remove_file(socket.path);
-                }
+                remove_sockets(sockets.iter().map(|socket| &socket.path));
                 return Err(error.into());
             }
         }
@@ -200,11 +196,18 @@ fn listen(settings: &Settings) -> Result<Vec<Socket>, StartError> {
     Ok(sockets)
 }
 
+fn remove_sockets<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) {
+    for path in paths {
+        if let Err(error) = std::fs::remove_file(path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(socket = %path.display(), error = %error, "socket cannot be removed");
+        }
+    }
+}
+
 /// Containers are below a control group of their own daemon, so that several do not meet.
 fn cgroup_parent(settings: &Settings) -> String {
-    if !settings.cgroup_parent.is_empty() {
-        return settings.cgroup_parent.clone();
-    }
     let root = settings.exec_root.as_os_str().as_encoded_bytes();
     let hash: String = Sha256::digest(root)
         .iter()
@@ -315,7 +318,9 @@ impl Daemon {
             let daemon = Arc::clone(self);
             let timeout = settings.shutdown_timeout;
             tasks.spawn(async move {
-                if let Err(error) = daemon.stop(&container, None, Some(timeout)).await
+                let stopped = daemon.stop(&container, None, Some(timeout)).await;
+                daemon.removed_if_auto(&container).await;
+                if let Err(error) = stopped
                     && error.kind != crate::errors::ErrorKind::NotModified
                 {
                     tracing::error!(container = container.id, error = %chain(&error), "container cannot be stopped");
@@ -345,7 +350,5 @@ mod tests {
         assert!(group.starts_with("/taffrail-"), "{group}");
         settings.exec_root = "/run/other".into();
         assert_ne!(cgroup_parent(&settings), group);
-        settings.cgroup_parent = "/mine".into();
-        assert_eq!(cgroup_parent(&settings), "/mine");
     }
 }

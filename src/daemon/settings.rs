@@ -1,7 +1,10 @@
-//! The settings as the daemon uses them: flags and daemon.json merged and validated.
+//! The settings as the daemon uses them, from flags and daemon.json as `taffrail_config` has checked
+//! them.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+
+use taffrail_config::{Config, Host};
 
 use crate::api::types::Ulimit;
 
@@ -21,9 +24,9 @@ pub(crate) struct Settings {
     /// Default: `taffrail-monitor` beside this program.
     pub(crate) monitor_binary: Option<PathBuf>,
     pub(crate) pid_file: PathBuf,
-    /// `unix://...` addresses.
-    pub(crate) hosts: Vec<String>,
-    /// Group of the socket: a name or a number.
+    /// Paths of unix sockets.
+    pub(crate) hosts: Vec<PathBuf>,
+    /// Group of the sockets: a name or a number. `None`: `docker` if there is such a group.
     pub(crate) group: Option<String>,
     pub(crate) log_driver: String,
     pub(crate) log_opts: BTreeMap<String, String>,
@@ -36,10 +39,57 @@ pub(crate) struct Settings {
     pub(crate) default_stop_timeout: i64,
     pub(crate) default_ulimits: BTreeMap<String, Ulimit>,
     pub(crate) labels: Vec<String>,
-    pub(crate) cgroup_parent: String,
-    pub(crate) init: bool,
-    pub(crate) init_path: Option<PathBuf>,
-    pub(crate) default_shm_size: i64,
-    pub(crate) default_ipc_mode: String,
-    pub(crate) default_cgroupns_mode: Option<String>,
+}
+
+impl Settings {
+    /// Takes over a checked configuration.
+    pub(crate) fn new(config: &Config, monitor_binary: Option<PathBuf>) -> Self {
+        Self {
+            data_root: config.data_root.clone(),
+            exec_root: config.exec_root.clone(),
+            monitor_binary,
+            pid_file: config.pidfile.clone(),
+            hosts: config
+                .hosts
+                .iter()
+                .filter_map(|host| match host {
+                    Host::Unix(path) => Some(path.clone()),
+                    // Checking refuses every kind that is not built.
+                    _ => None,
+                })
+                .collect(),
+            group: config.group.clone(),
+            log_driver: config.log.driver.clone(),
+            log_opts: config.log.options.clone(),
+            runtimes: config
+                .runtimes
+                .iter()
+                .map(|(name, runtime)| {
+                    let runtime = RuntimeSettings {
+                        path: runtime.path.clone(),
+                        args: runtime.args.clone(),
+                    };
+                    (name.clone(), runtime)
+                })
+                .collect(),
+            default_runtime: config.default_runtime.clone(),
+            live_restore: config.live_restore,
+            debug: config.debug,
+            shutdown_timeout: config.shutdown_timeout,
+            default_stop_timeout: config.default_stop_timeout,
+            default_ulimits: config
+                .default_ulimits
+                .iter()
+                .map(|(name, limit)| {
+                    let limit = Ulimit {
+                        name: limit.name.clone(),
+                        soft: limit.soft,
+                        hard: limit.hard,
+                    };
+                    (name.clone(), limit)
+                })
+                .collect(),
+            labels: config.labels.clone(),
+        }
+    }
 }

@@ -12,11 +12,12 @@ use super::locks::{LockError, make_dir};
 /// Longest path of a unix socket (`sockaddr_un`, with its final zero byte 108).
 const MAX_PATH: usize = 107;
 
+/// Group whose members may use the API, as with dockerd.
+const DEFAULT_GROUP: &str = "docker";
+
 /// Why a socket cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SocketError {
-    #[error("host {0:?} is not supported: use unix:///path/to/socket")]
-    Unsupported(String),
     #[error(
         "path of socket {path} has {length} bytes, the kernel allows at most {MAX_PATH}: use a \
          shorter one"
@@ -41,25 +42,18 @@ pub(crate) struct Socket {
     pub(crate) path: PathBuf,
 }
 
-/// Path of a `unix://` address; a bare absolute path is taken as well.
-pub(crate) fn socket_path(host: &str) -> Result<PathBuf, SocketError> {
-    let path = host.strip_prefix("unix://").unwrap_or(host);
-    if !path.starts_with('/') {
-        return Err(SocketError::Unsupported(host.to_owned()));
-    }
-    let length = path.len();
-    let path = PathBuf::from(path);
+/// Listens on a path: mode 0660, of the group. A socket file that nobody listens on is replaced.
+/// Without a group it is [`DEFAULT_GROUP`]'s, if there is that.
+pub(crate) fn listen(path: &Path, group: Option<&str>) -> Result<Socket, SocketError> {
+    let path = path.to_owned();
+    let length = path.as_os_str().len();
     if length > MAX_PATH {
         return Err(SocketError::TooLong { path, length });
     }
-    Ok(path)
-}
-
-/// Listens on an address: mode 0660, of the group. A socket file that nobody listens on is
-/// replaced.
-pub(crate) fn listen(host: &str, group: Option<&str>) -> Result<Socket, SocketError> {
-    let path = socket_path(host)?;
-    let gid = group.map(find_group).transpose()?;
+    let gid = match group {
+        Some(name) => Some(find_group(name)?),
+        None => find_group(DEFAULT_GROUP).ok(),
+    };
     if let Some(parent) = path.parent() {
         make_dir(parent, 0o755)?;
     }
@@ -124,18 +118,17 @@ mod tests {
     fn stale_live_and_foreign() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("sub/d.sock");
-        let host = format!("unix://{}", path.display());
-        let socket = listen(&host, None).unwrap();
+        let socket = listen(&path, None).unwrap();
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o660);
-        assert!(matches!(listen(&host, None), Err(SocketError::InUse(_))));
+        assert!(matches!(listen(&path, None), Err(SocketError::InUse(_))));
         drop(socket);
         assert!(path.exists());
-        drop(listen(&host, Some("0")).unwrap());
+        drop(listen(&path, Some("0")).unwrap());
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, "precious").unwrap();
         assert!(matches!(
-            listen(&host, None),
+            listen(&path, None),
             Err(SocketError::NotASocket(_))
         ));
         assert_eq!(std::fs::read(&path).unwrap(), b"precious");
@@ -143,22 +136,14 @@ mod tests {
 
     #[test]
     fn bad_addresses() {
-        let long = format!("unix:///{}", "x".repeat(107));
+        let long = format!("/{}", "x".repeat(107));
         assert!(matches!(
-            socket_path(&long),
+            listen(Path::new(&long), None),
             Err(SocketError::TooLong { length: 108, .. })
         ));
-        assert!(socket_path(&long[..long.len() - 1]).is_ok());
-        for host in ["tcp://127.0.0.1:2375", "unix://relative", "fd://", ""] {
-            assert!(matches!(
-                socket_path(host),
-                Err(SocketError::Unsupported(_))
-            ));
-        }
         let dir = tempfile::tempdir().unwrap();
-        let host = format!("unix://{}/s", dir.path().display());
         assert!(matches!(
-            listen(&host, Some("no-such-group")),
+            listen(&dir.path().join("s"), Some("no-such-group")),
             Err(SocketError::NoGroup(_))
         ));
     }

@@ -328,11 +328,11 @@ impl<'a> Lexer<'a> {
         let mut chars = self.rest().char_indices().skip(1);
         while let Some((at, c)) = chars.next() {
             match c {
-                '\\' => {
-                    if !matches!(chars.next(), Some((_, c)) if c != '\n') {
-                        break;
-                    }
-                }
+                // what is escaped is no end, whatever it is
+                '\\' => match chars.next() {
+                    None | Some((_, '\n')) => break,
+                    Some(_) => {}
+                },
                 '\n' => break,
                 c if c == quote => {
                     self.pos += at + 1;

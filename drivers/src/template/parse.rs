@@ -16,15 +16,15 @@ pub(super) fn parse(name: &str, text: &str) -> Result<Vec<Node>, TemplateError> 
     };
     let (nodes, end) = parser.list()?;
     match end {
-        End::Eof => Ok(nodes),
-        End::Else => parser.fail("unexpected {{else}}"),
-        End::End => parser.fail("unexpected {{end}}"),
+        Stop::Eof => Ok(nodes),
+        Stop::Else => parser.fail("unexpected {{else}}"),
+        Stop::End => parser.fail("unexpected {{end}}"),
     }
 }
 
 /// What ended a list of nodes.
 #[derive(Clone, Copy)]
-enum End {
+enum Stop {
     Eof,
     End,
     /// before what follows the keyword
@@ -106,13 +106,13 @@ impl Parser<'_> {
         Ok(())
     }
 
-    fn list(&mut self) -> Result<(Vec<Node>, End)> {
+    fn list(&mut self) -> Result<(Vec<Node>, Stop)> {
         let mut nodes = Vec::new();
         loop {
             let token = self.next();
             match token.kind {
                 Kind::Text => nodes.push(Node::Text(token.text)),
-                Kind::Eof => return Ok((nodes, End::Eof)),
+                Kind::Eof => return Ok((nodes, Stop::Eof)),
                 Kind::Left => {
                     self.action_line = token.line;
                     let node = self.action()?;
@@ -128,15 +128,15 @@ impl Parser<'_> {
     }
 
     /// After `{{`: a node, or what ends the surrounding list.
-    fn action(&mut self) -> Result<Result<Node, End>> {
+    fn action(&mut self) -> Result<Result<Node, Stop>> {
         self.skip_space();
         if self.peek().kind == Kind::Keyword {
             let token = self.next();
             return match token.text.as_str() {
-                "else" => Ok(Err(End::Else)),
+                "else" => Ok(Err(Stop::Else)),
                 "end" => {
                     self.close("end")?;
-                    Ok(Err(End::End))
+                    Ok(Err(Stop::End))
                 }
                 "if" => Ok(Ok(Node::If(self.branch("if")?))),
                 "with" => Ok(Ok(Node::With(self.branch("with")?))),
@@ -180,9 +180,9 @@ impl Parser<'_> {
             self.ranges -= 1;
         }
         let otherwise = match end {
-            End::Eof => return self.fail("unexpected EOF"),
-            End::End => Vec::new(),
-            End::Else => self.otherwise(context)?,
+            Stop::Eof => return self.fail("unexpected EOF"),
+            Stop::End => Vec::new(),
+            Stop::Else => self.otherwise(context)?,
         };
         self.variables.truncate(scope);
         self.depth -= 1;
@@ -210,9 +210,9 @@ impl Parser<'_> {
         self.close("else")?;
         let (nodes, end) = self.list()?;
         match end {
-            End::End => Ok(nodes),
-            End::Eof => self.fail("unexpected EOF"),
-            End::Else => self.fail("expected end; found {{else}}"),
+            Stop::End => Ok(nodes),
+            Stop::Eof => self.fail("unexpected EOF"),
+            Stop::Else => self.fail("expected end; found {{else}}"),
         }
     }
 

@@ -1,0 +1,71 @@
+# Short targets; `make` alone says what there is. .ci/run calls these, nothing else.
+
+CARGO ?= cargo
+PREFIX ?= /usr/local
+DESTDIR ?=
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+FAST := $(TARGET)/fast
+# Threads of the end-to-end tests; the heavy cases are made for two cores.
+E2E_THREADS ?= 2
+
+.DEFAULT_GOAL := help
+
+.PHONY: help build check test test-unit test-e2e test-faults test-dockerd fuzz bench demo docs release install clean peers workload
+
+help: ## what there is
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## all programs, optimised but quickly built: target/fast/
+	$(CARGO) build --locked --profile fast --bins --workspace
+
+check: ## formatting and lints; warnings are errors
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+peers: ## runc, busybox, Docker and what else the tests compare with (as root, Debian and Ubuntu)
+	@sh scripts/install-peers.sh test
+
+workload: $(TARGET)/workload
+$(TARGET)/workload: tests/workload/main.rs
+	@mkdir -p $(TARGET)
+	rustc --edition 2024 -O -C target-feature=+crt-static -C panic=abort -C strip=symbols -o $@ $<
+
+test: peers build workload ## everything: unit tests, then end to end; without root it runs what it can
+	$(CARGO) test --locked --workspace -- --test-threads $(E2E_THREADS)
+
+test-unit: ## the unit tests of all crates
+	$(CARGO) test --locked --workspace --lib --bins
+
+test-e2e: peers build workload ## the end-to-end cases alone; CASES="rotation golden" names some
+	$(CARGO) test --locked --test e2e -- --test-threads $(E2E_THREADS) $(CASES)
+
+test-faults: peers build workload ## 500 kills of monitors and 50 of the daemon
+	TAFFRAIL_TEST_MONITOR_KILLS=500 TAFFRAIL_TEST_KEEPER_KILLS=60 TAFFRAIL_TEST_DAEMON_KILLS=50 TAFFRAIL_TEST_STEP_WAIT_MS=5000 \
+		$(CARGO) test --locked --test e2e -- --nocapture --test-threads 1 kill_
+
+test-dockerd: peers workload ## the cases themselves, on Docker Engine
+	TAFFRAIL_TEST_ENGINE=dockerd $(CARGO) test --locked --test e2e -- --test-threads $(E2E_THREADS) $(CASES)
+
+fuzz: ## a minute for each target (needs cargo-fuzz and a nightly toolchain)
+	@sh scripts/fuzz.sh
+
+bench: build workload ## beside cat, dockerd and podman in one run, as root; prints a table
+	@sh scripts/install-peers.sh bench
+	python3 benches/e2e/bench.py --bin $(FAST) --workload $(TARGET)/workload $(BENCH)
+
+demo: ## installs what is missing, builds, and shows it working, as root
+	@bash scripts/demo.sh
+
+docs: ## the API documentation of all crates
+	$(CARGO) doc --locked --workspace --no-deps
+
+release: ## the programs as they are shipped: target/release/
+	$(CARGO) build --locked --release --bin taffrail
+	$(CARGO) build --locked --release -p taffrail-monitor --bin taffrail-monitor
+
+install: release ## PREFIX=/usr/local, DESTDIR=
+	install -d $(DESTDIR)$(PREFIX)/bin
+	install -m 0755 $(TARGET)/release/taffrail $(TARGET)/release/taffrail-monitor $(DESTDIR)$(PREFIX)/bin/
+
+clean: ## what was built
+	$(CARGO) clean

@@ -1,0 +1,85 @@
+//! Settings from the command line, before any check.
+
+use std::path::PathBuf;
+
+/// dockerd's flags; `None` or empty: not given. The key of each in daemon.json is the field's name with dashes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Flags {
+    /// `--data-root`
+    pub data_root: Option<PathBuf>,
+    /// `--exec-root`
+    pub exec_root: Option<PathBuf>,
+    /// `-p`, `--pidfile`
+    pub pidfile: Option<PathBuf>,
+    /// `-H`, `--host`
+    pub hosts: Vec<String>,
+    /// `-G`, `--group`
+    pub group: Option<String>,
+    /// `--log-driver`
+    pub log_driver: Option<String>,
+    /// `--log-opt k=v`; without `=` the value is empty
+    pub log_opts: Vec<String>,
+    /// `-l`, `--log-level`
+    pub log_level: Option<String>,
+    /// `--log-format`
+    pub log_format: Option<String>,
+    /// `--raw-logs`
+    pub raw_logs: Option<bool>,
+    /// `-D`, `--debug`
+    pub debug: Option<bool>,
+    /// `--live-restore`
+    pub live_restore: Option<bool>,
+    /// `--shutdown-timeout`, seconds
+    pub shutdown_timeout: Option<i64>,
+    /// `--default-stop-timeout`, seconds
+    pub default_stop_timeout: Option<i64>,
+    /// `--default-ulimit name=soft[:hard]`
+    pub default_ulimits: Vec<String>,
+    /// `--label k=v`
+    pub labels: Vec<String>,
+    /// `--default-runtime`
+    pub default_runtime: Option<String>,
+    /// `--add-runtime name=path`
+    pub add_runtimes: Vec<String>,
+}
+
+fn go_list(items: &[String]) -> Option<String> {
+    (!items.is_empty()).then(|| format!("[{}]", items.join(" ")))
+}
+
+fn go_map(items: &[String]) -> Option<String> {
+    let mut pairs: Vec<_> = items
+        .iter()
+        .map(|item| item.split_once('=').unwrap_or((item, "")))
+        .collect();
+    pairs.sort_unstable();
+    let pairs: Vec<_> = pairs.iter().map(|(k, v)| format!("{k}:{v}")).collect();
+    (!pairs.is_empty()).then(|| format!("map[{}]", pairs.join(" ")))
+}
+
+impl Flags {
+    /// The value given for a key, as Go prints it; `None` if the flag is not given. `runtimes` may be in both places, as in Docker.
+    pub(crate) fn given(&self, key: &str) -> Option<String> {
+        let path = |path: &Option<PathBuf>| path.as_ref().map(|p| p.display().to_string());
+        match key {
+            "data-root" => path(&self.data_root),
+            "exec-root" => path(&self.exec_root),
+            "pidfile" => path(&self.pidfile),
+            "hosts" => go_list(&self.hosts),
+            "group" => self.group.clone(),
+            "log-driver" => self.log_driver.clone(),
+            "log-opts" => go_map(&self.log_opts),
+            "log-level" => self.log_level.clone(),
+            "log-format" => self.log_format.clone(),
+            "raw-logs" => self.raw_logs.map(|b| b.to_string()),
+            "debug" => self.debug.map(|b| b.to_string()),
+            "live-restore" => self.live_restore.map(|b| b.to_string()),
+            "shutdown-timeout" => self.shutdown_timeout.map(|n| n.to_string()),
+            "default-stop-timeout" => self.default_stop_timeout.map(|n| n.to_string()),
+            "default-ulimits" => go_list(&self.default_ulimits),
+            "labels" => go_list(&self.labels),
+            "default-runtime" => self.default_runtime.clone(),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,463 @@
+//! File and flags together: everything checked, everything wrong told at once.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use taffrail_drivers::{DEFAULT_DRIVER, Defaults, OptionError};
+
+use crate::check::{self, Errors, bad};
+use crate::error::{ConfigError, ConfigErrors, Origin, Warning};
+use crate::file::{self, File};
+use crate::flags::Flags;
+use crate::keys::{KEYS, Meaning};
+use crate::model::{Config, Host, LogFormat, LogLevel, Runtime};
+
+/// Where the file is unless `--config-file` says otherwise.
+pub const DEFAULT_FILE: &str = "/etc/taffrail/daemon.json";
+
+/// Largest file read: no configuration comes near it.
+const MAX_FILE: u64 = 4 << 20;
+
+/// Reads and checks file and flags.
+///
+/// `explicit` is the value of `--config-file`; without it `default_path` is read if it exists.
+///
+/// # Errors
+/// All that is wrong. An `explicit` file that does not exist is an error.
+pub fn load(
+    explicit: Option<&Path>,
+    default_path: &Path,
+    flags: &Flags,
+) -> Result<(Config, Vec<Warning>), ConfigErrors> {
+    let path = explicit.unwrap_or(default_path);
+    let read = || -> std::io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        std::fs::File::open(path)?
+            .take(MAX_FILE + 1)
+            .read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > MAX_FILE {
+            return Err(std::io::ErrorKind::FileTooLarge.into());
+        }
+        Ok(bytes)
+    };
+    match read() {
+        Ok(bytes) => parse_text(&bytes, Some(path), flags),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && explicit.is_none() => {
+            parse_text(b"", None, flags)
+        }
+        Err(source) => Err(ConfigErrors {
+            file: Some(path.to_owned()),
+            errors: vec![ConfigError::Read {
+                path: path.to_owned(),
+                source,
+            }],
+        }),
+    }
+}
+
+/// Checks the bytes of a file (read from `path`) and flags; touches nothing.
+///
+/// # Errors
+/// All that is wrong.
+pub fn parse_text(
+    bytes: &[u8],
+    path: Option<&Path>,
+    flags: &Flags,
+) -> Result<(Config, Vec<Warning>), ConfigErrors> {
+    let mut errors = Vec::new();
+    let mut warnings = Vec::new();
+    let file = match file::decode(bytes) {
+        Ok(text) => file::read(&text, &mut errors, &mut warnings),
+        Err(error) => {
+            errors.push(error);
+            File::default()
+        }
+    };
+    let mut config = resolve(&file, flags, &mut errors, &mut warnings);
+    config.file = path.map(Path::to_owned);
+    if errors.is_empty() {
+        Ok((config, warnings))
+    } else {
+        Err(ConfigErrors {
+            file: path.map(Path::to_owned),
+            errors,
+        })
+    }
+}
+
+/// A flag, or the file's value, with where it comes from.
+struct Source<'a> {
+    file: &'a File,
+}
+
+impl Source<'_> {
+    fn origin(&self, key: &str) -> Origin {
+        self.file.line(key).map_or(Origin::Default, Origin::Line)
+    }
+
+    fn text<'s>(&'s self, key: &str, flag: Option<&'s String>) -> Option<(Origin, &'s str)> {
+        match flag {
+            Some(text) => Some((Origin::Flag, text)),
+            None => self.file.string(key).map(|text| (self.origin(key), text)),
+        }
+    }
+
+    fn path(&self, key: &str, flag: Option<&PathBuf>, errors: &mut Errors) -> Option<PathBuf> {
+        match (flag, self.file.string(key)) {
+            (Some(path), _) => Some(check::path(Origin::Flag, key, path, errors)),
+            (None, Some(text)) => Some(check::path(self.origin(key), key, Path::new(text), errors)),
+            (None, None) => None,
+        }
+    }
+
+    fn seconds(&self, key: &str, flag: Option<i64>, default: i64, errors: &mut Errors) -> i64 {
+        match (flag, self.file.int(key)) {
+            (Some(value), _) => check::seconds(Origin::Flag, key, value, errors),
+            (None, Some(value)) => check::seconds(self.origin(key), key, value, errors),
+            (None, None) => default,
+        }
+    }
+
+    fn list<'s>(&'s self, key: &str, flag: &'s [String]) -> Vec<(Origin, &'s str)> {
+        if flag.is_empty() {
+            let items = self.file.strings(key).unwrap_or_default();
+            items
+                .into_iter()
+                .map(|(line, text)| (Origin::Line(line), text))
+                .collect()
+        } else {
+            flag.iter()
+                .map(|text| (Origin::Flag, text.as_str()))
+                .collect()
+        }
+    }
+}
+
+fn resolve(file: &File, flags: &Flags, errors: &mut Errors, warnings: &mut Vec<Warning>) -> Config {
+    let source = Source { file };
+    let data_root = source.path("data-root", flags.data_root.as_ref(), errors);
+    let exec_root = source
+        .path("exec-root", flags.exec_root.as_ref(), errors)
+        .unwrap_or_else(|| "/run/taffrail".into());
+    let pidfile = source.path("pidfile", flags.pidfile.as_ref(), errors);
+    let mut hosts: Vec<Host> = Vec::new();
+    let host_list = source.list("hosts", &flags.hosts);
+    for (origin, text) in &host_list {
+        if let Some(host) = check::host(*origin, text, errors)
+            && !hosts.contains(&host)
+        {
+            hosts.push(host);
+        }
+    }
+    if host_list.is_empty() {
+        // A second daemon is kept apart by its exec root alone.
+        let socket = format!("unix://{}/docker.sock", exec_root.display());
+        hosts.extend(check::host(Origin::Default, &socket, errors));
+    }
+    let log_level = source
+        .text("log-level", flags.log_level.as_ref())
+        .map_or(LogLevel::Info, |(origin, text)| {
+            check::level(origin, text, errors)
+        });
+    let log_format = source
+        .text("log-format", flags.log_format.as_ref())
+        .map_or(LogFormat::Text, |(origin, text)| {
+            check::format(origin, text, errors)
+        });
+    let labels = check::labels(&source.list("labels", &flags.labels), errors);
+    let (runtimes, default_runtime) = runtimes(&source, flags, errors);
+    let config = Config {
+        file: None,
+        data_root: data_root.unwrap_or_else(|| "/var/lib/taffrail".into()),
+        pidfile: pidfile.unwrap_or_else(|| exec_root.join("taffrail.pid")),
+        exec_root,
+        hosts,
+        group: source
+            .text("group", flags.group.as_ref())
+            .map(|(_, text)| text.to_owned())
+            .filter(|group| !group.is_empty()),
+        log: log(&source, flags, errors, warnings),
+        log_level,
+        debug: flags.debug.or(file.bool("debug")).unwrap_or(false),
+        log_format,
+        raw_logs: flags.raw_logs.or(file.bool("raw-logs")).unwrap_or(false),
+        live_restore: flags
+            .live_restore
+            .or(file.bool("live-restore"))
+            .unwrap_or(true),
+        shutdown_timeout: source.seconds("shutdown-timeout", flags.shutdown_timeout, 15, errors),
+        default_stop_timeout: source.seconds(
+            "default-stop-timeout",
+            flags.default_stop_timeout,
+            10,
+            errors,
+        ),
+        default_ulimits: ulimits(file, flags, errors),
+        labels,
+        runtimes,
+        default_runtime,
+    };
+    conflicts(file, flags, errors);
+    config
+}
+
+/// `log-driver` and `log-opts` as a container without settings of its own would get them.
+fn log(
+    source: &Source<'_>,
+    flags: &Flags,
+    errors: &mut Errors,
+    warnings: &mut Vec<Warning>,
+) -> Defaults {
+    let (driver_origin, driver) = source
+        .text("log-driver", flags.log_driver.as_ref())
+        .filter(|(_, driver)| !driver.is_empty())
+        .unwrap_or((Origin::Default, DEFAULT_DRIVER));
+    let mut origins = BTreeMap::new();
+    let mut options = BTreeMap::new();
+    if flags.log_opts.is_empty() {
+        for (name, line, value) in source.file.options("log-opts").unwrap_or_default() {
+            origins.insert(name.to_owned(), Origin::Line(line));
+            options.insert(name.to_owned(), value);
+        }
+    } else {
+        for option in &flags.log_opts {
+            let (name, value) = option.split_once('=').unwrap_or((option, ""));
+            origins.insert(name.to_owned(), Origin::Flag);
+            options.insert(name.to_owned(), value.to_owned());
+        }
+    }
+    let all = if flags.log_opts.is_empty() {
+        source.origin("log-opts")
+    } else {
+        Origin::Flag
+    };
+    match taffrail_drivers::validate(driver, &options) {
+        Ok(validated) => warnings.extend(validated.warnings().iter().map(|text| Warning {
+            line: source.file.line("log-opts"),
+            key: "log-opts".to_owned(),
+            text: text.clone(),
+        })),
+        Err(found) => errors.extend(found.iter().map(|error| {
+            let (origin, key) = match error {
+                OptionError::UnknownDriver { .. }
+                | OptionError::NotBuilt { .. }
+                | OptionError::EmptyDriverName { .. }
+                | OptionError::DuplicateDriver { .. }
+                | OptionError::NoneWithOthers { .. } => (driver_origin, "log-driver"),
+                error => (
+                    option_of(error)
+                        .and_then(|option| origins.get(option))
+                        .copied()
+                        .unwrap_or(all),
+                    "log-opts",
+                ),
+            };
+            ConfigError::Log {
+                origin,
+                key,
+                source: Box::new(error.clone()),
+            }
+        })),
+    }
+    Defaults {
+        driver: driver.to_owned(),
+        options,
+    }
+}
+
+/// The option that an error is about, where the error tells.
+fn option_of(error: &OptionError) -> Option<&str> {
+    match error {
+        OptionError::UnknownOption { option, .. } => Some(option),
+        OptionError::Mode { .. } => Some("mode"),
+        OptionError::BufferSizeMode | OptionError::BufferSize { .. } => Some("max-buffer-size"),
+        OptionError::CacheDisabled { .. } => Some("cache-disabled"),
+        OptionError::InvalidSize { .. }
+        | OptionError::InvalidSuffix { .. }
+        | OptionError::MaxSizeZero => Some("max-size"),
+        OptionError::MaxFileZero | OptionError::MaxFileLarge { .. } => Some("max-file"),
+        OptionError::Compress => Some("compress"),
+        OptionError::Tag(_) => Some("tag"),
+        _ => None,
+    }
+}
+
+fn ulimits(
+    file: &File,
+    flags: &Flags,
+    errors: &mut Errors,
+) -> BTreeMap<String, crate::model::Ulimit> {
+    let mut found = BTreeMap::new();
+    if flags.default_ulimits.is_empty() {
+        for (name, line, node) in file.members("default-ulimits").unwrap_or_default() {
+            if let Some(limit) = check::ulimit_entry(name, *line, node, errors) {
+                found.insert(name.clone(), limit);
+            }
+        }
+    } else {
+        for text in &flags.default_ulimits {
+            if let Some(limit) = check::ulimit_flag(text, errors) {
+                found.insert(limit.name.clone(), limit);
+            }
+        }
+    }
+    found
+}
+
+fn runtimes(
+    source: &Source<'_>,
+    flags: &Flags,
+    errors: &mut Errors,
+) -> (BTreeMap<String, Runtime>, String) {
+    let mut found = BTreeMap::from([(
+        "runc".to_owned(),
+        Runtime {
+            path: "runc".into(),
+            args: Vec::new(),
+        },
+    )]);
+    // Names that are given but wrong are still names, so that default-runtime is not told off too.
+    let mut names: Vec<&str> = vec!["runc"];
+    for (name, line, node) in source.file.members("runtimes").unwrap_or_default() {
+        names.push(name);
+        if let Some(runtime) = check::runtime_entry(name, *line, node, errors) {
+            found.insert(name.clone(), runtime);
+        }
+    }
+    for text in &flags.add_runtimes {
+        let (name, path) = text.split_once('=').unwrap_or((text, ""));
+        names.push(name);
+        if let Some(runtime) =
+            check::runtime(Origin::Flag, "runtimes", name, path, Vec::new(), errors)
+        {
+            found.insert(name.to_owned(), runtime);
+        }
+    }
+    let (origin, default) = source
+        .text("default-runtime", flags.default_runtime.as_ref())
+        .unwrap_or((Origin::Default, "runc"));
+    if !names.contains(&default) {
+        errors.push(bad(
+            origin,
+            "default-runtime",
+            default,
+            format!("specified default runtime '{default}' does not exist"),
+            format!(
+                "write one of {}, or add it to \"runtimes\"",
+                names.join(", ")
+            ),
+        ));
+    }
+    (found, default.to_owned())
+}
+
+fn conflicts(file: &File, flags: &Flags, errors: &mut Errors) {
+    let pairs: Vec<_> = file
+        .order
+        .iter()
+        .filter_map(|key| {
+            let flag = flags.given(key)?;
+            let json = file.json(key)?;
+            Some(format!(
+                "{key}: (from flag: {flag}, from file: {})",
+                json.go()
+            ))
+        })
+        .collect();
+    if !pairs.is_empty() {
+        errors.push(ConfigError::Conflict { pairs });
+    }
+}
+
+/// What a reload found.
+#[derive(Clone, Debug)]
+pub struct Reloaded {
+    /// the configuration from now on: live keys anew, the others as they were
+    pub config: Config,
+    /// live keys whose value changed
+    pub changed: Vec<&'static str>,
+    /// keys whose value changed in the file, but holds only after a restart
+    pub needs_restart: Vec<&'static str>,
+    /// as from [`load`]
+    pub warnings: Vec<Warning>,
+}
+
+impl Config {
+    /// Reads the file again (SIGHUP) with the flags of the start. Unlike Docker's, a key that is gone from the file returns to its
+    /// default, and the log defaults are live; they hold for containers created later.
+    ///
+    /// # Errors
+    /// All that is wrong; the configuration in use stays as it is.
+    pub fn reload(
+        &self,
+        explicit: Option<&Path>,
+        default_path: &Path,
+        flags: &Flags,
+    ) -> Result<Reloaded, ConfigErrors> {
+        let (new, warnings) = load(explicit, default_path, flags)?;
+        let mut config = self.clone();
+        config.file.clone_from(&new.file);
+        let mut changed = Vec::new();
+        let mut needs_restart = Vec::new();
+        for key in KEYS {
+            let Meaning::Used { live } = key.meaning else {
+                continue;
+            };
+            if !config.take(&new, key.name, live) {
+                continue;
+            }
+            if live {
+                changed.push(key.name);
+            } else {
+                needs_restart.push(key.name);
+            }
+        }
+        Ok(Reloaded {
+            config,
+            changed,
+            needs_restart,
+            warnings,
+        })
+    }
+
+    /// Whether `key` differs in `new`; its value is taken over if `apply` is set.
+    fn take(&mut self, new: &Self, key: &str, apply: bool) -> bool {
+        fn one<T: Clone + PartialEq>(old: &mut T, new: &T, apply: bool) -> bool {
+            let differs = old != new;
+            if differs && apply {
+                old.clone_from(new);
+            }
+            differs
+        }
+        match key {
+            "log-driver" => one(&mut self.log.driver, &new.log.driver, apply),
+            "log-opts" => one(&mut self.log.options, &new.log.options, apply),
+            "log-level" => one(&mut self.log_level, &new.log_level, apply),
+            "log-format" => one(&mut self.log_format, &new.log_format, apply),
+            "raw-logs" => one(&mut self.raw_logs, &new.raw_logs, apply),
+            "debug" => one(&mut self.debug, &new.debug, apply),
+            "live-restore" => one(&mut self.live_restore, &new.live_restore, apply),
+            "data-root" => one(&mut self.data_root, &new.data_root, apply),
+            "exec-root" => one(&mut self.exec_root, &new.exec_root, apply),
+            "pidfile" => one(&mut self.pidfile, &new.pidfile, apply),
+            "hosts" => one(&mut self.hosts, &new.hosts, apply),
+            "group" => one(&mut self.group, &new.group, apply),
+            "labels" => one(&mut self.labels, &new.labels, apply),
+            "default-runtime" => one(&mut self.default_runtime, &new.default_runtime, apply),
+            "runtimes" => one(&mut self.runtimes, &new.runtimes, apply),
+            "shutdown-timeout" => one(&mut self.shutdown_timeout, &new.shutdown_timeout, apply),
+            "default-stop-timeout" => one(
+                &mut self.default_stop_timeout,
+                &new.default_stop_timeout,
+                apply,
+            ),
+            "default-ulimits" => one(&mut self.default_ulimits, &new.default_ulimits, apply),
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "load_tests.rs"]
+mod tests;

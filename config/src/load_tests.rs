@@ -1,0 +1,406 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::Ulimit;
+
+const PATH: &str = "/etc/x.json";
+
+fn parse(text: &str) -> (Config, Vec<Warning>) {
+    parse_text(text.as_bytes(), Some(Path::new(PATH)), &Flags::default())
+        .unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+fn errors(text: &str) -> Vec<String> {
+    errors_with(text, &Flags::default())
+}
+
+fn errors_with(text: &str, flags: &Flags) -> Vec<String> {
+    parse_text(text.as_bytes(), Some(Path::new(PATH)), flags)
+        .unwrap_err()
+        .iter()
+        .map(ToString::to_string)
+        .collect()
+}
+
+#[test]
+fn defaults() {
+    for text in ["", " \n\t", "{}", "\u{feff}{}", "{\"debug\": null}"] {
+        let (config, warnings) = parse(text);
+        assert!(warnings.is_empty());
+        assert_eq!(config.data_root, Path::new("/var/lib/taffrail"));
+        assert_eq!(config.exec_root, Path::new("/run/taffrail"));
+        assert_eq!(config.pidfile, Path::new("/run/taffrail/taffrail.pid"));
+        assert_eq!(
+            config.hosts,
+            [Host::Unix("/run/taffrail/docker.sock".into())]
+        );
+        assert_eq!(config.log, Defaults::default());
+        assert!(config.live_restore && !config.debug && config.group.is_none());
+        assert_eq!(
+            (config.shutdown_timeout, config.default_stop_timeout),
+            (15, 10)
+        );
+        assert_eq!(config.default_runtime, "runc");
+        assert_eq!(config.runtimes["runc"].path, Path::new("runc"));
+        assert_eq!(config.level(), LogLevel::Info);
+    }
+    let wide: Vec<u8> = [0xff, 0xfe]
+        .into_iter()
+        .chain("{\"debug\":true}".encode_utf16().flat_map(u16::to_le_bytes))
+        .collect();
+    let (config, _) = parse_text(&wide, None, &Flags::default()).unwrap();
+    assert_eq!(config.level(), LogLevel::Debug);
+}
+
+#[test]
+fn samples_are_right() {
+    let sample = |text: &str, warnings: usize| {
+        let (config, found) = parse(text);
+        assert_eq!(found.len(), warnings, "{found:?}");
+        config
+    };
+    sample(include_str!("../samples/minimal.json"), 0);
+    let logging = sample(include_str!("../samples/logging.json"), 0);
+    assert_eq!(logging.log.options["max-file"], "5");
+    let full = sample(include_str!("../samples/full.json"), 0);
+    assert_eq!(full.runtimes["runc-debug"].args, ["--debug"]);
+    assert_eq!(
+        full.default_ulimits["nofile"],
+        Ulimit {
+            name: "nofile".into(),
+            soft: 1024,
+            hard: 65536
+        }
+    );
+    // exec-opts, storage-driver, registry-mirrors, default-address-pools, features
+    sample(include_str!("../samples/docker.json"), 5);
+    // Every sample in the folder is tested above.
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples");
+    assert_eq!(std::fs::read_dir(folder).unwrap().count(), 4);
+}
+
+#[test]
+fn examples_of_the_page_are_right() {
+    let page = include_str!("../../docs/daemon-json.md");
+    let examples: Vec<_> = page.split("```json\n").skip(1).collect();
+    assert!(!examples.is_empty());
+    for example in examples {
+        parse(example.split("```").next().unwrap());
+    }
+}
+
+#[test]
+fn each_accepted_key_warns_once() {
+    for key in KEYS {
+        if !matches!(key.meaning, Meaning::Accepted(_)) {
+            continue;
+        }
+        let value = match key.kind {
+            crate::keys::Kind::Str => "\"x\"",
+            crate::keys::Kind::Bool => "true",
+            crate::keys::Kind::Int => "1",
+            crate::keys::Kind::Strings => "[\"x\"]",
+            crate::keys::Kind::Objects => "[{}]",
+            _ => "{\"x\": true}",
+        };
+        let (_, warnings) = parse(&format!("{{\n\"{}\": {value}}}", key.name));
+        assert_eq!(warnings.len(), 1, "{}", key.name);
+        assert_eq!(
+            (warnings[0].line, warnings[0].key.as_str()),
+            (Some(2), key.name)
+        );
+    }
+}
+
+#[test]
+fn each_mistake_is_named() {
+    for (text, parts) in [
+        (
+            "{\n\"log-drvier\": \"x\"}",
+            &[
+                "line 2: the following directives don't match any configuration option: log-drvier;",
+                "did you mean \"log-driver\"?",
+            ][..],
+        ),
+        ("{\"zzzzzz\": 1}", &["zzzzzz; remove it"]),
+        (
+            "{\"graph\": \"/x\"}",
+            &["no longer exists", "\"data-root\""],
+        ),
+        (
+            "{\"debug\": \"yes\"}",
+            &["line 1: key \"debug\" is a string (yes), but must be a boolean"],
+        ),
+        (
+            "{\"hosts\": \"unix:///x\"}",
+            &["must be a list of strings; write [\"unix:///x\"]"],
+        ),
+        (
+            "{\"hosts\": [1]}",
+            &["key \"hosts[0]\" is a number (1), but must be a string; write \"1\""],
+        ),
+        (
+            "{\"shutdown-timeout\": 1.5}",
+            &["(1.5), but must be a whole number"],
+        ),
+        ("{\"shutdown-timeout\": -7}", &["not a number of seconds"]),
+        (
+            "{\"log-opts\": {\"tag\": {}}}",
+            &["key \"log-opts.tag\" is an object"],
+        ),
+        (
+            "{\"tls\": 1}",
+            &["key \"tls\" is a number (1), but must be a boolean"],
+        ),
+        (
+            "{\"debug\": true,\n\n\"debug\": true}",
+            &["line 3: key \"debug\" is given twice, first on line 1"],
+        ),
+        (
+            "{\"log-opts\": {\"tag\": \"a\", \"tag\": \"b\"}}",
+            &["key \"log-opts.tag\" is given twice"],
+        ),
+        (
+            "{bad}",
+            &["invalid JSON: invalid character 'b' looking for beginning of object key string"],
+        ),
+        ("[]", &["a list where the object of settings is expected"]),
+        (
+            "{\"log-level\": \"foo\"}",
+            &["invalid logging level: foo", "trace, debug"],
+        ),
+        ("{\"log-format\": \"xml\"}", &["invalid log format: xml"]),
+        (
+            "{\"data-root\": \"var\"}",
+            &["the path is relative", "/var"],
+        ),
+        (
+            "{\"hosts\": [\"foo://x\"]}",
+            &["invalid bind address (foo://x): unsupported proto 'foo'"],
+        ),
+        (
+            "{\"hosts\": [\"tcp://0.0.0.0:2375\"]}",
+            &["tcp:// is not built"],
+        ),
+        (
+            "{\"hosts\": [\"/run/x.sock\"]}",
+            &["write unix:///run/x.sock"],
+        ),
+        ("{\"labels\": [\"a\"]}", &["bad attribute format: a"]),
+        (
+            "{\"labels\": [\"a=1\", \"a=2\"]}",
+            &["conflict labels for a=2 and a=1"],
+        ),
+        (
+            "{\"labels\": [\"com.docker.x=1\"]}",
+            &["label com.docker.x=1 is not allowed"],
+        ),
+        (
+            "{\"default-runtime\": \"crun\"}",
+            &["specified default runtime 'crun' does not exist"],
+        ),
+        (
+            "{\"runtimes\": {\"a\": {\"pth\": \"/x\"}}}",
+            &["runtimes.a.pth", "did you mean \"path\"?"],
+        ),
+        (
+            "{\"runtimes\": {\"a\": {\"runtimeType\": \"x\"}}}",
+            &["containerd shims"],
+        ),
+        (
+            "{\"runtimes\": {\"a\": {}}}",
+            &["runtimes.a", "not a program"],
+        ),
+        (
+            "{\"default-ulimits\": {\"nofiles\": {\"Soft\": 1, \"Hard\": 1}}}",
+            &["invalid ulimit type: nofiles", "nofile?"],
+        ),
+        (
+            "{\"default-ulimits\": {\"nofile\": {\"Soft\": 9, \"Hard\": 1}}}",
+            &["9 > 1"],
+        ),
+        (
+            "{\"default-ulimits\": {\"nofile\": {\"Soft\": 9}}}",
+            &["Soft or Hard is missing"],
+        ),
+        (
+            "{\"log-driver\": \"nosuchdriver\"}",
+            &[
+                "line 1: key \"log-driver\": failed to set log opts: error looking up logging plugin nosuchdriver: plugin \"nosuchdriver\" not found",
+            ],
+        ),
+        (
+            "{\"log-driver\": \"syslog\"}",
+            &["log driver \"syslog\" is not built"],
+        ),
+        (
+            "{\"log-opts\":\n{\n\"bogus\": 1}}",
+            &[
+                "line 3:",
+                "unknown log opt 'bogus' for json-file log driver",
+            ],
+        ),
+        (
+            "{\"log-opts\":\n{\n\"max-size\": \"1q\"}}",
+            &["line 3:", "invalid suffix: 'q'"],
+        ),
+    ] {
+        let found = errors(text);
+        assert_eq!(found.len(), 1, "{text}: {found:?}");
+        for part in parts {
+            assert!(found[0].contains(part), "{text}: {found:?}");
+        }
+    }
+    let bad_utf8 = parse_text(b"{\n\"a\": \"\xff\"}", None, &Flags::default()).unwrap_err();
+    assert!(
+        bad_utf8
+            .to_string()
+            .contains("line 2: invalid JSON: the file is not UTF-8")
+    );
+}
+
+#[test]
+fn all_at_once() {
+    let text = "{\n\"debug\": 1,\n\"log-levl\": \"info\",\n\"log-format\": \"xml\",\n\"log-opts\": {\"max-size\": \"1q\", \"zzz\": \"1\"}\n}";
+    let found = parse_text(text.as_bytes(), Some(Path::new(PATH)), &Flags::default()).unwrap_err();
+    assert_eq!(found.iter().count(), 5);
+    let shown = found.to_string();
+    assert!(shown.starts_with(
+        "unable to configure the Docker daemon with file /etc/x.json: 5 errors\n  line 2: "
+    ));
+}
+
+#[test]
+fn flags() {
+    let flags = Flags {
+        log_driver: Some("none".into()),
+        hosts: vec!["unix:///a.sock".into(), "unix:///b.sock".into()],
+        exec_root: Some("/run/two".into()),
+        default_ulimits: vec!["nofile=1:2".into(), "core=-1".into()],
+        add_runtimes: vec!["crun=/usr/bin/crun".into()],
+        default_runtime: Some("crun".into()),
+        live_restore: Some(false),
+        labels: vec!["a=1".into()],
+        ..Flags::default()
+    };
+    let (config, _) = parse_text(b"{\"debug\": true}", None, &flags).unwrap();
+    assert_eq!(config.log.driver, "none");
+    assert_eq!(config.hosts.len(), 2);
+    assert_eq!(config.pidfile, Path::new("/run/two/taffrail.pid"));
+    assert_eq!(config.default_ulimits["core"].hard, -1);
+    assert_eq!(config.default_runtime, "crun");
+    assert!(!config.live_restore && config.debug);
+    // The exec root alone keeps a second daemon's socket apart.
+    let second = Flags {
+        exec_root: Some("/run/two".into()),
+        ..Flags::default()
+    };
+    let (config, _) = parse_text(b"", None, &second).unwrap();
+    assert_eq!(config.hosts, [Host::Unix("/run/two/docker.sock".into())]);
+    assert_eq!(config.hosts[0].to_string(), "unix:///run/two/docker.sock");
+    let bad = Flags {
+        log_opts: vec!["bogus=1".into()],
+        default_ulimits: vec!["nofile".into()],
+        ..Flags::default()
+    };
+    let found = errors_with("{}", &bad);
+    assert!(found.iter().any(|e| e == "flag: key \"log-opts\": failed to set log opts: unknown log opt 'bogus' for json-file log driver"));
+    assert!(
+        found
+            .iter()
+            .any(|e| e.contains("invalid ulimit argument: nofile"))
+    );
+}
+
+#[test]
+fn a_key_in_file_and_flags_is_told_in_dockers_words() {
+    let flags = Flags {
+        log_driver: Some("none".into()),
+        log_opts: vec!["max-file=3".into()],
+        hosts: vec!["unix:///y.sock".into()],
+        add_runtimes: vec!["a=/a".into()],
+        ..Flags::default()
+    };
+    assert_eq!(
+        errors_with(
+            r#"{"log-driver": "json-file", "log-opts": {"max-size": "10m"}, "hosts": ["unix:///x.sock"], "runtimes": {"b": {"path": "/b"}}}"#,
+            &flags
+        ),
+        [
+            "the following directives are specified both as a flag and in the configuration file: \
+             log-driver: (from flag: none, from file: json-file), \
+             log-opts: (from flag: map[max-file:3], from file: map[max-size:10m]), \
+             hosts: (from flag: [unix:///y.sock], from file: [unix:///x.sock])"
+        ]
+    );
+}
+
+#[test]
+fn a_missing_file_matters_only_if_it_was_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("none.json");
+    let (config, _) = load(None, &missing, &Flags::default()).unwrap();
+    assert_eq!(config.file, None);
+    let error = load(Some(&missing), &missing, &Flags::default()).unwrap_err();
+    assert!(error.to_string().contains(&format!(
+        "open {}: no such file or directory",
+        missing.display()
+    )));
+    assert!(load(None, folder.path(), &Flags::default()).is_err());
+}
+
+#[test]
+fn a_reload_takes_the_live_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("d.json");
+    let write = |text: &str| std::fs::write(&path, text).unwrap();
+    let flags = Flags {
+        shutdown_timeout: Some(3),
+        ..Flags::default()
+    };
+    write(r#"{"debug": true, "group": "a"}"#);
+    let (config, _) = load(Some(&path), &path, &flags).unwrap();
+    write(r#"{"log-opts": {"max-size": "1m"}, "group": "b", "labels": ["x=y"]}"#);
+    let reloaded = config.reload(Some(&path), &path, &flags).unwrap();
+    assert_eq!(reloaded.changed, ["log-opts", "debug", "labels"]);
+    assert_eq!(reloaded.needs_restart, ["group"]);
+    assert_eq!(reloaded.config.group.as_deref(), Some("a"));
+    assert_eq!(reloaded.config.log.options["max-size"], "1m");
+    assert_eq!(reloaded.config.shutdown_timeout, 3);
+    write("{");
+    assert!(config.reload(Some(&path), &path, &flags).is_err());
+}
+
+/// A new key cannot be forgotten in `Config::take`.
+#[test]
+fn every_used_key_can_be_reloaded() {
+    let (old, _) = parse("{}");
+    let (new, _) = parse(
+        r#"{"log-driver": "none", "log-opts": {"tag": "x"}, "log-level": "warn", "log-format": "json", "raw-logs": true,
+            "debug": true, "live-restore": false, "data-root": "/d", "exec-root": "/e", "group": "g", "labels": ["a=b"],
+            "default-runtime": "r", "runtimes": {"r": {"path": "/r"}}, "shutdown-timeout": 1, "default-stop-timeout": 1,
+            "default-ulimits": {"core": {"Soft": 0, "Hard": 0}}}"#,
+    );
+    for key in KEYS {
+        if matches!(key.meaning, Meaning::Used { .. }) {
+            let mut config = old.clone();
+            assert!(config.take(&new, key.name, true), "{}", key.name);
+            assert!(!config.take(&new, key.name, true), "{}", key.name);
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = parse_text(&bytes, None, &Flags::default());
+    }
+
+    #[test]
+    fn any_value_of_any_key_is_survived(
+        key in prop::sample::select(KEYS.iter().map(|key| key.name).collect::<Vec<_>>()),
+        value in prop::sample::select(vec!["1", "\"x\"", "[]", "[1]", "[{}]", "{}", "{\"a\": {}}", "{\"a\": 1}", "null", "true", "[\"é=\"]"]),
+    ) {
+        let _ = parse_text(format!("{{\"{key}\": {value}}}").as_bytes(), None, &Flags::default());
+    }
+}

@@ -1,0 +1,120 @@
+//! The configuration that the daemon runs with.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use taffrail_drivers::Defaults;
+
+/// What the daemon writes to its own log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// `panic`, `fatal` and `error`
+    Error,
+    /// `warn`
+    Warn,
+    /// `info`
+    Info,
+    /// `debug`
+    Debug,
+    /// `trace`
+    Trace,
+}
+
+/// Form of the daemon's own log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// `time=... level=... msg=...`
+    Text,
+    /// one JSON object a line
+    Json,
+}
+
+/// Where the API listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Host {
+    /// a unix socket
+    Unix(PathBuf),
+}
+
+impl std::fmt::Display for Host {
+    /// As in `hosts`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix://{}", path.display()),
+        }
+    }
+}
+
+/// An OCI runtime.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Runtime {
+    /// program: a path, or a name to look up in `PATH`
+    pub path: PathBuf,
+    /// arguments in front of the runtime's verb
+    pub args: Vec<String>,
+}
+
+/// A limit of a process; -1 is unlimited.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ulimit {
+    /// Docker's name, such as `nofile`
+    pub name: String,
+    /// what holds
+    pub soft: i64,
+    /// how far the process may raise it
+    pub hard: i64,
+}
+
+/// A checked configuration. Made by [`crate::load`] and [`crate::parse_text`].
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Config {
+    /// the file read; `None` if there is none
+    pub file: Option<PathBuf>,
+    /// what outlives a reboot; absolute
+    pub data_root: PathBuf,
+    /// what does not; absolute
+    pub exec_root: PathBuf,
+    /// file with the daemon's process id; absolute
+    pub pidfile: PathBuf,
+    /// at least one
+    pub hosts: Vec<Host>,
+    /// group of the sockets; `None`: `docker` if there is such a group, else root's
+    pub group: Option<String>,
+    /// `log-driver` and `log-opts`, checked together
+    pub log: Defaults,
+    /// level as written; see [`Config::level`]
+    pub log_level: LogLevel,
+    /// raises the level to debug
+    pub debug: bool,
+    /// form of the daemon's log
+    pub log_format: LogFormat,
+    /// no colours
+    pub raw_logs: bool,
+    /// whether containers go on when the daemon stops (default true; Docker: false)
+    pub live_restore: bool,
+    /// seconds for all containers to stop at a daemon stop without live-restore; -1: no limit
+    pub shutdown_timeout: i64,
+    /// seconds between stop signal and SIGKILL for containers that set none; -1: no limit
+    pub default_stop_timeout: i64,
+    /// limits of containers that set none, by name
+    pub default_ulimits: BTreeMap<String, Ulimit>,
+    /// the daemon's labels, `k=v`
+    pub labels: Vec<String>,
+    /// runtimes by name; always has `runc`
+    pub runtimes: BTreeMap<String, Runtime>,
+    /// a name in `runtimes`
+    pub default_runtime: String,
+}
+
+impl Config {
+    /// The level that holds: `log-level`, or debug if `debug` is on and that is more.
+    pub fn level(&self) -> LogLevel {
+        if self.debug {
+            self.log_level.max(LogLevel::Debug)
+        } else {
+            self.log_level
+        }
+    }
+}

@@ -1,0 +1,74 @@
+#!/bin/sh
+# Installs, on Debian and Ubuntu and as root, what tests and benchmarks need and the machine lacks.
+#   install-peers.sh demo|test|bench
+# Without root, or on another system, it says what is missing and goes on: the tests skip by name.
+set -eu
+what=${1:-test}
+
+packages=
+missing() { # program package
+	command -v "$1" >/dev/null 2>&1 || packages="$packages $2"
+}
+
+missing cc gcc
+[ -e /usr/include/stdlib.h ] || packages="$packages libc6-dev"
+missing runc runc
+# The test image is a static busybox; the package `busybox` alone is not always static.
+if ! command -v busybox >/dev/null 2>&1 || grep -q ld-linux "$(command -v busybox)"; then
+	packages="$packages busybox-static"
+fi
+missing docker docker.io
+case $what in
+demo) ;;
+test | bench)
+	missing dockerd docker.io
+	missing jq jq
+	missing python3 python3
+	missing skopeo skopeo
+	;;
+*)
+	echo "install-peers.sh: $what: demo, test or bench" >&2
+	exit 64
+	;;
+esac
+if [ "$what" = bench ]; then
+	missing podman podman
+	missing conmon conmon
+fi
+if [ "$what" = test ] && ! python3 -c 'import docker' >/dev/null 2>&1 && ! /usr/bin/python3 -c 'import docker' >/dev/null 2>&1; then
+	packages="$packages python3-docker"
+fi
+[ -n "$packages" ] || exit 0
+
+if [ "$(id -u)" -ne 0 ]; then
+	echo "install-peers.sh: missing:$packages (not root: left so)" >&2
+	exit 0
+fi
+if ! command -v apt-get >/dev/null 2>&1; then
+	echo "install-peers.sh: missing:$packages (no apt-get here: left so)" >&2
+	exit 0
+fi
+echo "installing:$packages"
+export DEBIAN_FRONTEND=noninteractive
+# Docker's package would start its daemon; it is not wanted here, and there may be no init at all.
+policy=/usr/sbin/policy-rc.d
+made=
+if [ ! -e $policy ]; then
+	printf '#!/bin/sh\nexit 101\n' >$policy
+	chmod 0755 $policy
+	made=1
+fi
+status=0
+apt-get update -qq || status=$?
+# Newer Debian and Ubuntu have the client in a package of its own.
+if ! command -v docker >/dev/null 2>&1 && apt-cache show docker-cli >/dev/null 2>&1; then
+	packages="$packages docker-cli"
+fi
+# shellcheck disable=SC2086
+apt-get install -y -qq --no-install-recommends $packages >/dev/null || status=$?
+[ -z "$made" ] || rm -f $policy
+if [ $status -ne 0 ]; then
+	echo "install-peers.sh: apt-get failed with $status; the tests skip what needs:$packages" >&2
+	[ "$what" != demo ] || exit $status
+fi
+exit 0

@@ -1,0 +1,25 @@
+//! From outside only: a private daemon, the docker CLI, the API, kills, and what is on disk.
+//!
+//! `TAFFRAIL_TEST_ENGINE=dockerd` runs the cases that hold for both engines on Docker's own: the cases are tested by
+//! that. `TAFFRAIL_BIN` names the programs under test.
+
+mod harness;
+
+mod bad_input;
+mod cli_images;
+mod cli_life;
+mod cli_own;
+mod cli_run;
+mod docker_py;
+mod events;
+mod golden;
+mod kill_daemon;
+mod kill_monitor;
+mod logs_read;
+mod long_lines;
+mod memory;
+mod policy;
+mod restart_daemon;
+mod rotation;
+mod terminal;
+mod without_root;
