@@ -5,8 +5,6 @@
 pub(crate) enum ErrorKind {
     /// 400
     Invalid,
-    /// 403
-    Forbidden,
     /// 404
     NotFound,
     /// 409
@@ -28,7 +26,6 @@ impl ErrorKind {
     pub(crate) fn status(self) -> u16 {
         match self {
             Self::Invalid => 400,
-            Self::Forbidden => 403,
             Self::NotFound => 404,
             Self::Conflict => 409,
             Self::TooLarge => 413,

@@ -54,6 +54,7 @@ impl Backend for Api {
             Route::ContainerRemove => containers::remove(daemon, &name, &request).await?,
             Route::ImageList => images::list(daemon, &request).await?,
             Route::ImageInspect => images::inspect(daemon, name).await?,
+            Route::ImageHistory => images::history(daemon, name).await?,
             Route::ImageRemove => images::remove(daemon, name, &request).await?,
             Route::ImageTag => images::tag(daemon, name, &request).await?,
             Route::ImageCreate => load::create(daemon, request).await?,

@@ -148,7 +148,6 @@ pub(crate) async fn remove(
     let query = &request.query;
     let options = RemoveOptions {
         force: query.flag("force"),
-        volumes: query.flag("v"),
         link: query.flag("link"),
     };
     let container = daemon.find(name)?;

@@ -12,7 +12,7 @@ use super::time;
 use super::version::ApiVersion;
 use crate::daemon::Daemon;
 use crate::errors::ApiError;
-use crate::image::{Image, ImageError, ImageStore, InUse, Removed};
+use crate::image::{History, Image, ImageError, ImageStore, InUse, Removed};
 
 /// Keys of `docker images --filter`.
 const LIST_KEYS: &[&str] = &["before", "dangling", "label", "reference", "since", "until"];
@@ -124,9 +124,12 @@ fn glob(pattern: &str, text: &str) -> bool {
 
 /// When an image was made, Unix seconds; 0 if it does not say.
 fn seconds(image: &Image) -> i64 {
-    image
-        .created
-        .parse::<jiff::Timestamp>()
+    unix_seconds(&image.created)
+}
+
+/// Unix seconds of an RFC 3339 time; 0 for what is none.
+fn unix_seconds(time: &str) -> i64 {
+    time.parse::<jiff::Timestamp>()
         .map_or(0, jiff::Timestamp::as_second)
 }
 
@@ -184,6 +187,45 @@ fn shape(image: &Image) -> Value {
     shape
 }
 
+/// `GET /images/{name}/history`: the steps of its making, newest first.
+pub(crate) async fn history(daemon: &Arc<Daemon>, name: String) -> Result<Reply, ApiError> {
+    let image = blocking(daemon, move |images| images.resolve(&name)).await?;
+    let mut steps = steps(&image.history, &image.layer_sizes);
+    // The image itself is known by its last step only.
+    if let Some(top) = steps.first_mut() {
+        top["Id"] = json!(image.id);
+        if !image.repo_tags.is_empty() {
+            top["Tags"] = json!(image.repo_tags);
+        }
+    }
+    Ok(reply::json(StatusCode::OK, &steps))
+}
+
+/// Steps, newest first, with the sizes of the layers that they made.
+fn steps(history: &[History], layer_sizes: &[u64]) -> Vec<Value> {
+    let mut sizes = layer_sizes.iter();
+    let mut steps: Vec<Value> = history
+        .iter()
+        .map(|step| {
+            let size = if step.empty_layer == Some(true) {
+                0
+            } else {
+                sizes.next().copied().unwrap_or(0)
+            };
+            json!({
+                "Id": "<missing>",
+                "Created": step.created.as_deref().map_or(0, unix_seconds),
+                "CreatedBy": step.created_by.as_deref().unwrap_or(""),
+                "Tags": null,
+                "Size": size,
+                "Comment": step.comment.as_deref().unwrap_or(""),
+            })
+        })
+        .collect();
+    steps.reverse();
+    steps
+}
+
 /// `POST /images/{name}/tag`.
 pub(crate) async fn tag(
     daemon: &Arc<Daemon>,
@@ -226,8 +268,10 @@ pub(crate) async fn remove(
     let force = request.query.flag("force");
     let no_prune = request.query.flag("noprune");
     let users = Arc::clone(daemon);
-    let removed = blocking(daemon, move |images| {
-        images.remove(&name, force, no_prune, &|id| in_use(&users, id))
+    let (id, removed) = blocking(daemon, move |images| {
+        let id = images.resolve(&name)?.id.clone();
+        let removed = images.remove(&name, force, no_prune, &|id| in_use(&users, id))?;
+        Ok((id, removed))
     })
     .await?;
     let list: Vec<Value> = removed
@@ -239,7 +283,7 @@ pub(crate) async fn remove(
         .collect();
     for entry in &removed {
         match entry {
-            Removed::Untagged(name) => publish(daemon, "untag", name, name),
+            Removed::Untagged(name) => publish(daemon, "untag", &id, name),
             Removed::Deleted(id) if id.starts_with("sha256:") => publish(daemon, "delete", id, id),
             Removed::Deleted(_) => {}
         }
@@ -277,6 +321,31 @@ pub(super) fn publish(daemon: &Arc<Daemon>, action: &str, id: &str, name: &str) 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_belong_to_the_steps_that_made_layers() {
+        let step = |by: &str, empty| History {
+            created: Some("2023-11-14T22:13:20Z".to_owned()),
+            created_by: Some(by.to_owned()),
+            empty_layer: empty,
+            ..History::default()
+        };
+        let history = [
+            step("ADD", None),
+            step("ENV", Some(true)),
+            step("RUN", None),
+        ];
+        let steps = steps(&history, &[10, 20]);
+        let shown: Vec<_> = steps
+            .iter()
+            .map(|step| (step["CreatedBy"].as_str().unwrap(), step["Size"].as_u64()))
+            .collect();
+        assert_eq!(
+            shown,
+            [("RUN", Some(20)), ("ENV", Some(0)), ("ADD", Some(10))]
+        );
+        assert_eq!(steps[0]["Created"], 1_700_000_000);
+    }
 
     #[test]
     fn references() {

@@ -56,11 +56,6 @@ impl Query {
         truth(self.text(key))
     }
 
-    /// A boolean with a default for a key that is missing or empty.
-    pub(crate) fn flag_or(&self, key: &str, default: bool) -> bool {
-        self.some(key).map_or(default, truth)
-    }
-
     /// A decimal number.
     ///
     /// # Errors
@@ -164,8 +159,6 @@ mod tests {
             assert!(query.flag("k"), "{yes:?}");
         }
         assert!(!Query::default().flag("k"));
-        assert!(Query::default().flag_or("k", true));
-        assert!(!Query::parse("k=0").unwrap().flag_or("k", true));
     }
 
     #[test]

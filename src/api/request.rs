@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, header};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use serde::de::DeserializeOwned;
@@ -25,7 +25,6 @@ const BODY_QUEUE: usize = 8;
 /// A request whose path was understood.
 #[derive(Debug)]
 pub(crate) struct Request {
-    pub(crate) method: Method,
     pub(crate) query: Query,
     pub(crate) version: ApiVersion,
     pub(crate) headers: HeaderMap,

@@ -34,6 +34,7 @@ pub(crate) enum Route {
     ContainerRemove,
     ImageList,
     ImageInspect,
+    ImageHistory,
     ImageRemove,
     ImageTag,
     ImageCreate,
@@ -99,7 +100,7 @@ const ROUTES: &[(&str, &str, Route)] = &[
     ("POST", "/images/load", Route::ImageLoad),
     ("POST", "/images/prune", Route::NotBuilt),
     ("GET", "/images/{}/json", Route::ImageInspect),
-    ("GET", "/images/{}/history", Route::NotBuilt),
+    ("GET", "/images/{}/history", Route::ImageHistory),
     ("GET", "/images/{}/get", Route::NotBuilt),
     ("POST", "/images/{}/tag", Route::ImageTag),
     ("POST", "/images/{}/push", Route::NotBuilt),
@@ -255,7 +256,6 @@ async fn route<B: Backend>(
         _ => {
             let name = name.to_owned();
             let request = Request {
-                method: parts.method,
                 query,
                 version,
                 headers: parts.headers,

@@ -215,7 +215,7 @@ fn backing(root: &std::path::Path) -> String {
     const BTRFS: i64 = 0x9123_683e;
     const TMPFS: i64 = 0x0102_1994;
     const OVERLAY: i64 = 0x794c_7630;
-    let kind = nix::sys::statfs::statfs(root).map(|stat| i64::from(stat.filesystem_type().0));
+    let kind = nix::sys::statfs::statfs(root).map(|stat| stat.filesystem_type().0);
     match kind {
         Ok(EXT) => "extfs".to_owned(),
         Ok(XFS) => "xfs".to_owned(),

@@ -357,10 +357,10 @@ mod tests {
         Some(list.iter().map(|w| (*w).to_owned()).collect())
     }
 
-    fn merged(
-        own: (Option<Vec<String>>, Option<Vec<String>>),
-        image: (Option<Vec<String>>, Option<Vec<String>>),
-    ) -> Result<(Option<Vec<String>>, Option<Vec<String>>), ApiError> {
+    /// Entrypoint and command.
+    type Words = (Option<Vec<String>>, Option<Vec<String>>);
+
+    fn merged(own: Words, image: Words) -> Result<Words, ApiError> {
         let mut config = ContainerConfig {
             entrypoint: own.0,
             cmd: own.1,

@@ -90,7 +90,6 @@ impl Daemon {
     pub(super) async fn auto_remove(self: &Arc<Self>, container: &Arc<Container>) {
         let options = RemoveOptions {
             force: true,
-            volumes: true,
             link: false,
         };
         let removed = self.remove(container, &container.id, options).await;

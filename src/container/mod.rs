@@ -99,11 +99,6 @@ impl Container {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// First twelve digits of the id.
-    pub(crate) fn short_id(&self) -> &str {
-        &self.id[..12]
-    }
-
     /// Name without the leading `/`.
     pub(crate) fn name(&self) -> String {
         self.inner().record.name.clone()

@@ -11,13 +11,11 @@ use crate::errors::{ApiError, chain};
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct RemoveOptions {
     pub(crate) force: bool,
-    /// Anonymous volumes as well. They lie in the container's folder and go with it in any case.
-    pub(crate) volumes: bool,
     pub(crate) link: bool,
 }
 
 impl Daemon {
-    /// Removes a container; `asked` is how the client named it, for texts.
+    /// Removes a container with its anonymous volumes, which lie in its folder (`v=0` keeps nothing); `asked` is how the client named it, for texts.
     ///
     /// # Errors
     /// 409 if it runs and `force` is not set, or it is being removed; 500 if its files cannot be
@@ -38,34 +36,29 @@ impl Daemon {
                 "removal of container {asked} is already in progress"
             )));
         }
-        let _verb = loop {
-            let verb = container.verb.lock().await;
-            match container.inner().record.state.status {
-                Status::Running if !options.force => {
-                    return Err(ApiError::conflict(format!(
-                        "cannot remove container \"{asked}\": container is running: stop the \
-                         container before removing or force remove"
-                    )));
-                }
-                Status::Running => {}
-                Status::Removing => {
-                    return Err(ApiError::conflict(format!(
-                        "removal of container {asked} is already in progress"
-                    )));
-                }
-                Status::Created | Status::Exited | Status::Dead => break verb,
+        let _verb = container.verb.lock().await;
+        let status = container.inner().record.state.status;
+        match status {
+            Status::Running if !options.force => {
+                return Err(ApiError::conflict(format!(
+                    "cannot remove container \"{asked}\": container is running: stop the \
+                     container before removing or force remove"
+                )));
             }
-            // Killed with the lock held, so that it is not started again in between.
-            self.signal(container, libc::SIGKILL)?;
-            container
-                .wait_until(|inner| inner.record.state.status != Status::Running)
-                .await;
-            if container.inner().gone {
-                // Its AutoRemove was faster.
-                return Ok(());
+            Status::Running => {
+                // Killed with the lock held, so that it is not started again in between.
+                self.signal(container, libc::SIGKILL)?;
+                container
+                    .wait_until(|inner| inner.record.state.status != Status::Running)
+                    .await;
             }
-            break verb;
-        };
+            Status::Removing => {
+                return Err(ApiError::conflict(format!(
+                    "removal of container {asked} is already in progress"
+                )));
+            }
+            Status::Created | Status::Exited | Status::Dead => {}
+        }
         {
             let mut inner = container.inner();
             if inner.gone {

@@ -17,8 +17,6 @@ use crate::api::types::{ContainerConfig, HostConfig};
 pub(crate) const VERSION: u32 = 1;
 /// Our state file.
 pub(crate) const STATE_FILE: &str = "state.json";
-/// Name of the only log format here (docs: Docker's `json-file` logging driver).
-pub(crate) const JSON_FILE: &str = "json-file";
 
 /// Where a container is in its life (docs: Engine API `State.Status`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

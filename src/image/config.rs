@@ -53,8 +53,7 @@ pub(crate) struct Image {
     pub(crate) docker_version: String,
     /// Digests of the layers' tars, lowest first.
     pub(crate) layers: Vec<String>,
-    /// How it was made, oldest step first; `docker history` will show it.
-    #[cfg_attr(not(test), allow(dead_code))]
+    /// How it was made, oldest step first.
     pub(crate) history: Vec<History>,
     /// When a name last came to mean this image, RFC 3339.
     pub(crate) last_tag_time: String,

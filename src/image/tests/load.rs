@@ -370,3 +370,28 @@ fn loads_at_the_same_time() {
     assert_eq!(names(&store.path("overlay-layers")).len(), 4);
     assert_eq!(names(&store.path("tmp")), [""; 0]);
 }
+
+/// As Docker writes it since version 25: one set of blobs, described in both forms.
+#[test]
+fn an_archive_with_both_forms_is_read_by_its_manifest() {
+    let plain = layer("a");
+    let mut layout = Layout::default();
+    let config = image_config(&[digest(&plain)]);
+    let manifest = layout.manifest(&config, std::slice::from_ref(&plain));
+    layout.add(manifest, REF_NAME, "from-index:1");
+    let path = |bytes: &[u8]| format!("blobs/sha256/{}", &digest(bytes)["sha256:".len()..]);
+    let docker = json!([{
+        "Config": path(&config),
+        "RepoTags": ["from-manifest:1"],
+        "Layers": [path(&plain)],
+    }]);
+    layout.tar = layout
+        .tar
+        .file("manifest.json", docker.to_string().as_bytes());
+    let archive = layout.done();
+    let store = Fixture::new();
+    store.load(&archive).unwrap();
+    let image = store.store.resolve("from-manifest:1").unwrap();
+    assert_eq!(image.repo_tags, ["from-manifest:1"]);
+    assert_eq!(names(&store.layer("from-manifest:1", 0)), ["a"]);
+}

@@ -214,7 +214,9 @@ fn hostile_paths_are_refused_and_leave_nothing() {
         ),
         (
             "root as a file",
-            Tar::default().file("./", b"").file(".", b"x"),
+            Tar::default()
+                .raw(b'0', "./", "", 0o755, b"")
+                .file(".", b"x"),
             "invalid path",
         ),
         (
