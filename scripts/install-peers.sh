@@ -17,10 +17,10 @@ missing runc runc
 if ! command -v busybox >/dev/null 2>&1 || grep -q ld-linux "$(command -v busybox)"; then
 	packages="$packages busybox-static"
 fi
-missing docker docker.io
 case $what in
 demo) ;;
 test | bench)
+	missing docker docker.io
 	missing dockerd docker.io
 	missing jq jq
 	missing python3 python3
@@ -61,7 +61,7 @@ fi
 status=0
 apt-get update -qq || status=$?
 # Newer Debian and Ubuntu have the client in a package of its own.
-if ! command -v docker >/dev/null 2>&1 && apt-cache show docker-cli >/dev/null 2>&1; then
+if [ "$what" != demo ] && ! command -v docker >/dev/null 2>&1 && apt-cache show docker-cli >/dev/null 2>&1; then
 	packages="$packages docker-cli"
 fi
 # shellcheck disable=SC2086

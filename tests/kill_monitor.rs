@@ -328,10 +328,10 @@ fn at_every_step_with_a_terminal() {
 #[test]
 fn at_every_step_rotating_before_each_record() {
     need!(ready());
-    // One byte: every record ends its file.
+    // One byte: every record ends its file. Slowly, as each rotation renames all files there are.
     every_step(
         &["--log-opt", "max-size=1", "--log-opt", "max-file=100000"],
-        &["rate=300"],
+        &["rate=30"],
         false,
         NOT_WITH_A_PIPE,
     );
