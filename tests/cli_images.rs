@@ -295,6 +295,7 @@ fn blank_header_fields_are_zero() {
     let mut header = tar::Header::new_gnu();
     header.set_mode(0o644);
     header.set_size(1);
+    assert_eq!(header.as_old().uid, [0; 8], "this header says a user");
     let mut builder = tar::Builder::new(Vec::new());
     builder
         .append_data(&mut header, "file", &b"x"[..])

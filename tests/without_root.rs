@@ -64,15 +64,16 @@ fn every_error_of_a_configuration_is_named_at_once() {
 
 #[test]
 fn log_options_are_checked_too() {
-    validate(r#"{"log-opts": {"max-size": "10q"}}"#)
-        .code(1)
-        .stderr_has("max-size");
-    validate(r#"{"log-opts": {"bogus": "1"}}"#)
-        .code(1)
-        .stderr_has("bogus");
-    validate(r#"{"log-driver": "nosuch"}"#)
-        .code(1)
-        .stderr_has("nosuch");
+    for (text, named) in [
+        (r#"{"log-opts": {"max-size": "10q"}}"#, "'q'"),
+        (r#"{"log-opts": {"bogus": "1"}}"#, "bogus"),
+        (r#"{"log-driver": "nosuch"}"#, "nosuch"),
+    ] {
+        validate(text)
+            .code(1)
+            .stderr_has(named)
+            .stderr_has("key \"log-");
+    }
 }
 
 #[test]

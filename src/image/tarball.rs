@@ -206,18 +206,25 @@ impl<R: Read> TarReader<R> {
             kind,
             path,
             link,
-            mode: header.mode().map_err(bad)? & 0o7777,
+            mode: match blank(&header.as_old().mode) {
+                true => 0,
+                false => header.mode().map_err(bad)? & 0o7777,
+            },
             uid: match extended.uid {
                 Some(uid) => uid,
+                None if blank(&header.as_old().uid) => 0,
                 None => number32(header.uid()).ok_or(TarError::Header(at))?,
             },
             gid: match extended.gid {
                 Some(gid) => gid,
+                None if blank(&header.as_old().gid) => 0,
                 None => number32(header.gid()).ok_or(TarError::Header(at))?,
             },
-            mtime: extended
-                .mtime
-                .unwrap_or((header.mtime().map_err(bad)?.cast_signed(), 0)),
+            mtime: match extended.mtime {
+                Some(mtime) => mtime,
+                None if blank(&header.as_old().mtime) => (0, 0),
+                None => (header.mtime().map_err(bad)?.cast_signed(), 0),
+            },
             device: (
                 device(header.device_major()).map_err(bad)?,
                 device(header.device_minor()).map_err(bad)?,
@@ -415,6 +422,11 @@ impl<R: Read> Read for TarReader<R> {
 fn cut(data: &[u8]) -> Vec<u8> {
     let end = data.iter().position(|byte| *byte == 0);
     data[..end.unwrap_or(data.len())].to_vec()
+}
+
+/// A numeric field that was not written; GNU tar, Go and Docker read it as 0.
+fn blank(field: &[u8]) -> bool {
+    field.iter().all(|byte| matches!(byte, 0 | b' '))
 }
 
 fn number32(value: io::Result<u64>) -> Option<u32> {
