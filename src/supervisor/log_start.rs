@@ -31,26 +31,36 @@ pub(super) fn first_slot(plan: &LogPlan) -> Result<Slot, SupervisorError> {
         .mode(0o700)
         .create(index_dir)
         .map_err(at("cannot make", index_dir))?;
-    let file = match File::open(path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(base),
-        file => file.map_err(at("cannot open log", path))?,
-    };
-    let meta = file.metadata().map_err(at("cannot read log", path))?;
-    // A torn last record is cut off; the monitor truncates the file to this.
-    let end = complete_end(&file, meta.len()).map_err(at("cannot read log", path))?;
     let rotated = (1u64..).take_while(|n| numbered(path, *n).exists()).count() as u64;
+    let Some(end) = taffrail_log::scan_end(path)? else {
+        // The current file was removed, or there never was one: numbers go on, nothing is reused.
+        let file_no = newest(index_dir, |h| h.file_no).max(rotated) + 1;
+        return Ok(Slot {
+            file_no,
+            oldest_file_no: file_no - rotated,
+            epoch: newest(index_dir, |h| h.epoch) + 1,
+            ..base
+        });
+    };
+    let file = File::open(path).map_err(at("cannot open log", path))?;
+    let inode = file.metadata().map_err(at("cannot read log", path))?.ino();
+    // A torn last record is cut off; the monitor truncates the file to this.
+    let time = end.time_ns.and_then(|t| u64::try_from(t).ok()).unwrap_or(0);
+    let end = end.valid_len;
     let mut slot = Slot {
         file_no: rotated + 1,
         oldest_file_no: 1,
-        inode: meta.ino(),
+        inode,
         offset: end,
         block_offset: end,
-        last_time: last_time(&file, end),
+        last_time: time,
         ..base
     };
     // Without a side file that belongs to this log, records are counted anew in a new epoch.
-    let Some((header, last, side_len)) = side_of(index_dir, meta.ino()) else {
-        slot.epoch = newest_epoch(index_dir) + 1;
+    let Some((header, last, side_len)) = side_of(index_dir, inode) else {
+        slot.epoch = newest(index_dir, |h| h.epoch) + 1;
+        slot.file_no = newest(index_dir, |h| h.file_no).max(rotated) + 1;
+        slot.oldest_file_no = slot.file_no - rotated;
         return Ok(slot);
     };
     slot.file_no = header.file_no;
@@ -73,21 +83,6 @@ fn numbered(path: &Path, n: u64) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Offset after the last newline.
-fn complete_end(file: &File, len: u64) -> io::Result<u64> {
-    let mut end = len;
-    let mut buf = vec![0; 64 * 1024];
-    while end > 0 {
-        let n = end.min(buf.len() as u64);
-        file.read_exact_at(&mut buf[..n as usize], end - n)?;
-        if let Some(p) = memchr::memrchr(b'\n', &buf[..n as usize]) {
-            return Ok(end - n + p as u64 + 1);
-        }
-        end -= n;
-    }
-    Ok(0)
-}
-
 fn newlines(file: &File, mut from: u64, to: u64) -> io::Result<u64> {
     let mut buf = vec![0; 256 * 1024];
     let mut count = 0;
@@ -98,22 +93,6 @@ fn newlines(file: &File, mut from: u64, to: u64) -> io::Result<u64> {
         from += n as u64;
     }
     Ok(count)
-}
-
-/// Time of the last complete record in nanoseconds since 1970, or 0.
-fn last_time(file: &File, end: u64) -> u64 {
-    let n = end.min(512);
-    let mut buf = vec![0; n as usize];
-    if file.read_exact_at(&mut buf, end - n).is_err() {
-        return 0;
-    }
-    let text = String::from_utf8_lossy(&buf);
-    let time = text
-        .rsplit_once("\"time\":\"")
-        .and_then(|(_, t)| t.split('"').next());
-    time.and_then(|t| t.parse::<jiff::Timestamp>().ok())
-        .and_then(|t| u64::try_from(t.as_nanosecond()).ok())
-        .unwrap_or(0)
 }
 
 /// The side file whose header names `inode`, its last whole entry, and the length up to there.
@@ -142,8 +121,8 @@ fn side_of(dir: &Path, inode: u64) -> Option<(Header, Option<Entry>, u64)> {
     found
 }
 
-/// The highest epoch that any side file names.
-fn newest_epoch(dir: &Path) -> u64 {
+/// The highest value of a header field in any side file, 0 without one.
+fn newest(dir: &Path, field: impl Fn(&Header) -> u64) -> u64 {
     let Ok(entries) = fs::read_dir(dir) else {
         return 0;
     };
@@ -155,5 +134,83 @@ fn newest_epoch(dir: &Path) -> u64 {
             .ok()?;
         Header::decode(&head)
     });
-    headers.map(|h| h.epoch).max().unwrap_or(0)
+    headers.map(|h| field(&h)).max().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(dir: &Path) -> LogPlan {
+        LogPlan::JsonFile {
+            path: dir.join("x-json.log"),
+            index_dir: dir.join("index"),
+            max_size: None,
+            max_file: 5,
+            attrs: Vec::new(),
+        }
+    }
+
+    const LINE: &str =
+        "{\"log\":\"a\\n\",\"stream\":\"stdout\",\"time\":\"2023-11-14T22:13:20.123456789Z\"}\n";
+
+    #[test]
+    fn positions_go_on_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = first_slot(&plan(dir.path())).unwrap();
+        assert_eq!(
+            (
+                first.file_no,
+                first.oldest_file_no,
+                first.epoch,
+                first.next_seq,
+                first.offset
+            ),
+            (1, 1, 1, 1, 0)
+        );
+
+        // Three records in the current file, a torn one behind them, an old file, a side file.
+        let log = dir.path().join("x-json.log");
+        fs::write(&log, LINE.repeat(3) + "{\"log\":\"to").unwrap();
+        fs::write(dir.path().join("x-json.log.1"), LINE).unwrap();
+        let inode = fs::metadata(&log).unwrap().ino();
+        let header = Header {
+            file_no: 7,
+            inode,
+            epoch: 2,
+            first_seq: 100,
+            time: 0,
+        };
+        fs::write(dir.path().join("index/7"), header.encode()).unwrap();
+        let slot = first_slot(&plan(dir.path())).unwrap();
+        assert_eq!(
+            (slot.file_no, slot.oldest_file_no, slot.epoch, slot.next_seq),
+            (7, 6, 2, 103)
+        );
+        assert_eq!(
+            slot.offset,
+            3 * LINE.len() as u64,
+            "the torn record is cut off"
+        );
+        assert_eq!(slot.last_time, 1_700_000_000_123_456_789);
+
+        // A side file that belongs to another log counts for nothing but numbers never used again.
+        let other = Header {
+            inode: inode + 1,
+            ..header
+        };
+        fs::write(dir.path().join("index/7"), other.encode()).unwrap();
+        let slot = first_slot(&plan(dir.path())).unwrap();
+        assert_eq!(
+            (slot.file_no, slot.oldest_file_no, slot.epoch, slot.next_seq),
+            (8, 7, 3, 1)
+        );
+
+        fs::remove_file(&log).unwrap();
+        let slot = first_slot(&plan(dir.path())).unwrap();
+        assert_eq!(
+            (slot.file_no, slot.oldest_file_no, slot.epoch, slot.offset),
+            (8, 7, 3, 0)
+        );
+    }
 }

@@ -85,6 +85,8 @@ pub(crate) enum SupervisorError {
     Spawn(io::Error),
     #[error("container id {0:?} is not 64 hex digits")]
     BadId(String),
+    #[error(transparent)]
+    Log(#[from] taffrail_log::ReadError),
     #[error("state file {path} is damaged or of another version", path = path.display())]
     BadState { path: PathBuf },
 }
