@@ -219,7 +219,7 @@ impl Keeper {
         let mut arg = [0; 65];
         arg[..64].copy_from_slice(&hex);
         let argv = [
-            b"taffrail-monitor\0".as_ptr(),
+            c"taffrail-monitor".as_ptr().cast(),
             arg.as_ptr(),
             core::ptr::null(),
         ];

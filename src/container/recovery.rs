@@ -1,5 +1,6 @@
 //! After a start of the daemon: containers are read from the disk, running ones found again.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
@@ -22,6 +23,21 @@ impl Daemon {
             let is_id = name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit());
             if !is_id || !path.is_dir() {
                 tracing::warn!(path = %path.display(), "not a container's folder, left alone");
+                continue;
+            }
+            if interrupted_create(&path) {
+                tracing::info!(
+                    container = name,
+                    "a create that was interrupted is cleared up"
+                );
+                let removed = self
+                    .images
+                    .remove_rootfs(&name)
+                    .map_err(|error| chain(&error))
+                    .and_then(|()| std::fs::remove_dir_all(&path).map_err(|e| e.to_string()));
+                if let Err(error) = removed {
+                    tracing::warn!(container = name, error, "its files cannot be removed");
+                }
                 continue;
             }
             let record = match Record::load(&path, &name) {
@@ -137,5 +153,41 @@ impl Daemon {
             capture.release().await;
         }
         self.supervisor.discard(&container.id).await;
+    }
+}
+
+/// A folder as it is before the first state file is whole: an empty folder for the index, and the
+/// state file under its first name at most. Anything else in it is somebody's data.
+fn interrupted_create(dir: &Path) -> bool {
+    let Ok(entries) = std::fs::read_dir(dir) else {
+        return false;
+    };
+    let empty = |path: &Path| std::fs::read_dir(path).is_ok_and(|mut list| list.next().is_none());
+    entries.into_iter().all(|entry| {
+        entry.is_ok_and(|entry| match entry.file_name().as_encoded_bytes() {
+            b"index" => empty(&entry.path()),
+            b".state.json.tmp" => true,
+            _ => false,
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_create_has_made() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(interrupted_create(dir.path()));
+        std::fs::create_dir(dir.path().join("index")).unwrap();
+        std::fs::write(dir.path().join(".state.json.tmp"), "{").unwrap();
+        assert!(interrupted_create(dir.path()));
+        std::fs::write(dir.path().join("index/1"), "").unwrap();
+        assert!(!interrupted_create(dir.path()));
+        std::fs::remove_file(dir.path().join("index/1")).unwrap();
+        std::fs::write(dir.path().join("x-json.log"), "").unwrap();
+        assert!(!interrupted_create(dir.path()));
+        assert!(!interrupted_create(Path::new("/nowhere")));
     }
 }

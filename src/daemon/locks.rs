@@ -5,8 +5,13 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+
+/// How long a daemon that was killed may take to be gone: its locks go with its last breath.
+const DYING: Duration = Duration::from_millis(1000);
 
 /// Why a root or the pid file cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +47,7 @@ impl PidLock {
             path: shown.to_owned(),
             source,
         };
-        let file = OpenOptions::new()
+        let mut file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
@@ -50,23 +55,34 @@ impl PidLock {
             .mode(0o644)
             .open(path)
             .map_err(unwritable)?;
-        let mut file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(file) => file,
-            Err((mut file, nix::errno::Errno::EWOULDBLOCK)) => {
-                let mut holder = String::new();
-                // A holder that has not written yet is shown as unknown.
-                let _ = file.read_to_string(&mut holder);
-                let holder = match holder.trim() {
-                    "" => "unknown".to_owned(),
-                    pid => pid.to_owned(),
-                };
-                return Err(LockError::Held {
-                    what,
-                    path: shown.to_owned(),
-                    holder,
-                });
+        let end = Instant::now() + DYING;
+        let mut file = loop {
+            let refused = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(file) => break file,
+                Err((back, Errno::EWOULDBLOCK)) if Instant::now() < end => {
+                    std::thread::sleep(Duration::from_millis(10));
+                    file = back;
+                    continue;
+                }
+                Err(refused) => refused,
+            };
+            match refused {
+                (mut file, Errno::EWOULDBLOCK) => {
+                    let mut holder = String::new();
+                    // A holder that has not written yet is shown as unknown.
+                    let _ = file.read_to_string(&mut holder);
+                    let holder = match holder.trim() {
+                        "" => "unknown".to_owned(),
+                        pid => pid.to_owned(),
+                    };
+                    return Err(LockError::Held {
+                        what,
+                        path: shown.to_owned(),
+                        holder,
+                    });
+                }
+                (_, errno) => return Err(unwritable(errno.into())),
             }
-            Err((_, errno)) => return Err(unwritable(errno.into())),
         };
         file.set_len(0).map_err(unwritable)?;
         file.rewind().map_err(unwritable)?;

@@ -110,6 +110,7 @@ pub(crate) enum RuntimeError {
         message: String,
         missing: bool,
     },
+    #[cfg(test)]
     #[error("state of {id} as the runtime tells it: {source}")]
     State {
         id: String,
@@ -207,8 +208,9 @@ impl RuntimeError {
             | Self::BadFile { .. }
             | Self::PathNotUtf8(_)
             | Self::NoRuntime(_)
-            | Self::Exec { .. }
-            | Self::State { .. } => ErrorKind::System,
+            | Self::Exec { .. } => ErrorKind::System,
+            #[cfg(test)]
+            Self::State { .. } => ErrorKind::System,
             Self::Verb { missing: true, .. } | Self::NetworkNotFound(_) => ErrorKind::NotFound,
             Self::Verb { .. } => ErrorKind::System,
             _ => ErrorKind::Invalid,

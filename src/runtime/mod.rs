@@ -24,11 +24,10 @@ mod validate;
 mod volumes;
 
 pub(crate) use cgroup::{
-    CgroupLayout, cgroup_layout, cgroup_path, kill_cgroup, oom_kills, remove_cgroup, remove_parent,
+    cgroup_layout, cgroup_path, kill_cgroup, oom_kills, remove_cgroup, remove_parent,
 };
-pub(crate) use error::RuntimeError;
 pub(crate) use mounts::mount_points;
-pub(crate) use oci::{OciRuntime, RuntimeState, StartFailure, start_failure};
+pub(crate) use oci::{OciRuntime, StartFailure, start_failure};
 pub(crate) use security::{default_masked_paths, default_readonly_paths, security_options};
 pub(crate) use spec::{Prepared, SpecInput, prepare, write_bundle};
 pub(crate) use validate::validate_create;

@@ -110,14 +110,24 @@ impl AttachHub {
         }
     }
 
-    async fn give(&self, stream: u8, bytes: Bytes) {
+    /// Gives a piece to every client. One that takes nothing holds the others up, and with the
+    /// spool full the application, too; then it is cut after [`PATIENCE`]. Until the spool is full
+    /// it may take its time.
+    async fn give(&self, capture: &Capture, stream: u8, bytes: Bytes) {
         for sender in self.senders() {
-            if let Err(mpsc::error::SendTimeoutError::Timeout(_)) =
+            while let Err(mpsc::error::SendTimeoutError::Timeout(_)) =
                 sender.send_timeout((stream, bytes.clone()), PATIENCE).await
-                && let Ok(mut clients) = self.clients.lock()
             {
-                tracing::warn!("an attached client took nothing for 30 s and was cut");
-                clients.senders.retain(|s| !s.same_channel(&sender));
+                if capture.page().get().attach_blocked.load(Ordering::Acquire) != 0 {
+                    tracing::warn!(
+                        container = capture.id(),
+                        "an attached client took nothing for 30 s and was cut"
+                    );
+                    if let Ok(mut clients) = self.clients.lock() {
+                        clients.senders.retain(|s| !s.same_channel(&sender));
+                    }
+                    break;
+                }
             }
         }
     }
@@ -162,7 +172,7 @@ async fn run(capture: Arc<Capture>, mut position: u64) {
             };
             position += want as u64;
             for (stream, bytes) in frames.feed(Bytes::from(buf)) {
-                hub.give(stream, bytes).await;
+                hub.give(&capture, stream, bytes).await;
             }
             let page = capture.page().get();
             page.attach_read.store(position, Ordering::SeqCst);

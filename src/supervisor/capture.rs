@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
@@ -89,10 +89,6 @@ impl Capture {
         &self.page
     }
 
-    pub(super) fn dir(&self) -> &Path {
-        &self.dir
-    }
-
     /// Pid of the application.
     pub(crate) fn pid(&self) -> i32 {
         self.page.get().app_pid.load(Ordering::Acquire)
@@ -148,7 +144,7 @@ impl Capture {
                 }
                 // The keeper starts a dead monitor within 100 ms; if none comes, ask for one.
                 if failures > 0
-                    && failures % 50 == 0
+                    && failures.is_multiple_of(50)
                     && !this.ended()
                     && !this.stopped.load(Ordering::Acquire)
                 {

@@ -261,13 +261,6 @@ impl Supervisor {
         }
     }
 
-    fn live(&self) -> Vec<Arc<Capture>> {
-        self.captures
-            .lock()
-            .map(|c| c.values().filter_map(Weak::upgrade).collect())
-            .unwrap_or_default()
-    }
-
     /// Asks the keeper for a monitor, and gives it the terminal back if this daemon holds it.
     async fn spawn_monitor(&self, id: &str) -> Result<(), SupervisorError> {
         let raw = unhex(id.as_bytes()).ok_or_else(|| SupervisorError::BadId(id.to_owned()))?;

@@ -1,18 +1,25 @@
 //! Supervisor, keeper and monitor together, with a shell in the place of the OCI runtime. Needs no
-//! root. The monitor binaries are built beside the test's own (`cargo build` before).
+//! root. The monitor binaries are built before (`make build`).
 
 use super::*;
 use taffrail_log_core::state::phase;
 
 fn binary(name: &str) -> PathBuf {
     let exe = std::env::current_exe().unwrap();
-    let path = exe.ancestors().nth(2).unwrap().join(name);
-    assert!(
-        path.exists(),
-        "{} is missing: run `cargo build -p taffrail-monitor` first",
-        path.display()
-    );
-    path
+    let target = exe.ancestors().nth(3).unwrap();
+    let built = ["debug", "fast", "release"].map(|profile| target.join(profile).join(name));
+    let newest = built
+        .iter()
+        .filter(|p| p.exists())
+        .max_by_key(|p| p.metadata().unwrap().modified().unwrap());
+    newest
+        .unwrap_or_else(|| {
+            panic!(
+                "no {name} below {}: run `make build` first",
+                target.display()
+            )
+        })
+        .clone()
 }
 
 struct Bench {

@@ -15,6 +15,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tempfile::TempDir;
 
+use super::cgroup::CgroupLayout;
+use super::error::RuntimeError;
 use super::*;
 use crate::api::types::{ContainerConfig, DeviceMapping, HostConfig, Ulimit};
 
