@@ -274,10 +274,7 @@ fn log(
 }
 
 /// The option that an error is about, where the error tells.
-fn option_of<'a>(
-    error: &'a OptionError,
-    options: &'a BTreeMap<String, String>,
-) -> Option<&'a str> {
+fn option_of<'a>(error: &'a OptionError, options: &'a BTreeMap<String, String>) -> Option<&'a str> {
     match error {
         OptionError::UnknownOption { option, .. } => Some(option),
         OptionError::Mode { .. } => Some("mode"),
