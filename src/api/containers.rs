@@ -99,10 +99,17 @@ pub(crate) async fn kill(
     name: &str,
     request: &Request,
 ) -> Result<Reply, ApiError> {
-    let container = daemon.find(name)?;
-    daemon
-        .kill(&container, request.query.text("signal"))
-        .await?;
+    let signal = request.query.text("signal");
+    let killed = match daemon.find(name) {
+        Ok(container) => daemon.kill(&container, signal).await,
+        Err(error) => Err(error),
+    };
+    killed.map_err(|error| {
+        ApiError::new(
+            error.kind,
+            format!("cannot kill container: {name}: {error}"),
+        )
+    })?;
     Ok(reply::empty(StatusCode::NO_CONTENT))
 }
 

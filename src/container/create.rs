@@ -78,12 +78,6 @@ impl Daemon {
         let mut warnings = Vec::new();
         let log = log_config::resolve(&mut host.log_config, &settings, &mut warnings)?;
         warnings.extend(runtime::validate_create(&config, &host)?);
-        if !matches!(host.restart_policy.name.as_str(), "no" | "") {
-            warnings.push(format!(
-                "restart policy {:?} is kept but not applied by this version",
-                host.restart_policy.name
-            ));
-        }
 
         let id = new_id()?;
         if config.hostname.is_empty() {
@@ -222,6 +216,8 @@ fn merge(config: &mut ContainerConfig, image: &ContainerConfig) -> Result<(), Ap
         config.user.clone_from(&image.user);
     }
     merge_map(&mut config.exposed_ports, image.exposed_ports.as_ref());
+    // The client's empty map is none.
+    config.volumes = config.volumes.take().filter(|volumes| !volumes.is_empty());
     merge_map(&mut config.volumes, image.volumes.as_ref());
     let key = |entry: &str| entry.split('=').next().unwrap_or_default().to_owned();
     for entry in &image.env {

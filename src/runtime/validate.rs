@@ -26,11 +26,11 @@ pub(crate) fn validate_create(
         }
     }
     let network = Network::of(host)?;
+    if !matches!(host.isolation.to_ascii_lowercase().as_str(), "" | "default") {
+        return Err(RuntimeError::Isolation(host.isolation.clone()));
+    }
     refuse_unbuilt(host)?;
     check_restart(host)?;
-    if network == Network::Default {
-        warnings.push("the default network has loopback only for now".to_owned());
-    }
     if !matches!(host.restart_policy.name.as_str(), "" | "no") {
         warnings.push(format!(
             "restart policy {} is kept but not acted on yet",
@@ -136,7 +136,7 @@ mod tests {
 
     /// Create as docker CLI 28 sends it without options.
     #[test]
-    fn the_clis_defaults_are_accepted_with_one_warning() {
+    fn the_clis_defaults_are_accepted_without_a_warning() {
         let host: HostConfig = serde_json::from_str(
             r#"{"Binds":null,"ContainerIDFile":"","LogConfig":{"Type":"","Config":{}},
             "NetworkMode":"default","PortBindings":{},"RestartPolicy":{"Name":"no","MaximumRetryCount":0},
@@ -157,7 +157,7 @@ mod tests {
         .unwrap();
         assert_eq!(
             validate_create(&config(), &host).unwrap(),
-            ["the default network has loopback only for now"]
+            Vec::<String>::new()
         );
     }
 
@@ -194,6 +194,13 @@ mod tests {
             refusal(|h| h.restart_policy.name = "maybe".into())
                 .1
                 .contains("unknown policy")
+        );
+        assert_eq!(
+            refusal(|h| h.isolation = "hyperv".into()),
+            (
+                ErrorKind::Invalid,
+                "invalid isolation: \"hyperv\" - linux only supports 'default'".to_owned()
+            )
         );
         assert_eq!(
             refusal(|h| h.memory = 1),
