@@ -183,7 +183,7 @@ impl std::fmt::Display for ConfigErrors {
         match &self.file {
             Some(file) => write!(
                 f,
-                "unable to configure the Docker daemon with file {}: ",
+                "unable to configure the daemon with file {}: ",
                 file.display()
             )?,
             None => f.write_str("unable to configure the daemon: ")?,

@@ -280,7 +280,7 @@ fn all_at_once() {
     assert_eq!(found.iter().count(), 5);
     let shown = found.to_string();
     assert!(shown.starts_with(
-        "unable to configure the Docker daemon with file /etc/x.json: 5 errors\n  line 2: "
+        "unable to configure the daemon with file /etc/x.json: 5 errors\n  line 2: "
     ));
 }
 
