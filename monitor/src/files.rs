@@ -33,6 +33,8 @@ pub struct Files<'c, P> {
     dir: Fd,
     index: Fd,
     log: Fd,
+    /// Why there is no `log`.
+    no_log: Errno,
     side: Fd,
     segment: Fd,
     segment_no: u64,
@@ -42,11 +44,11 @@ pub struct Files<'c, P> {
 }
 
 impl<'c, P: Probe> Files<'c, P> {
-    /// Opens the current log file that `slot` names and cuts it to what is committed.
-    ///
-    /// # Errors
-    /// The folder or the file cannot be opened.
-    pub fn open(state: State, conf: &'c Conf<'c>, id: [u8; 32], slot: &Slot) -> Result<Self> {
+    /// Opens the current log file that `slot` names and cuts it to what is committed. A log that
+    /// cannot be opened (read-only or full file system, a folder in its place) is none yet:
+    /// [`Files::settle`] tries again, as the application must go on.
+    #[must_use]
+    pub fn open(state: State, conf: &'c Conf<'c>, id: [u8; 32], slot: &Slot) -> Self {
         let mut this = Self {
             state,
             conf,
@@ -54,44 +56,100 @@ impl<'c, P: Probe> Files<'c, P> {
             dir: -1,
             index: -1,
             log: -1,
+            no_log: Errno::ENOENT,
             side: -1,
             segment: -1,
             segment_no: u64::MAX,
             daemons: [-1; DAEMONS],
             probe: PhantomData,
         };
-        if !conf.discard {
-            this.dir = sys::open(
-                AT_FDCWD,
-                CPath::new(conf.log_dir),
-                O_RDONLY | O_DIRECTORY,
-                0,
-            )?;
-            if !conf.index_dir.is_empty() {
-                this.index = sys::open(
-                    AT_FDCWD,
-                    CPath::new(conf.index_dir),
-                    O_RDONLY | O_DIRECTORY,
-                    0,
-                )
-                .unwrap_or(-1);
+        // In the middle of a rotation the current file may have any name or none: the
+        // rotation opens it itself.
+        if state.word().phase == phase::ROTATING {
+            this.open_folders();
+            this.open_side(slot.file_no, false);
+        } else {
+            this.open_log(slot);
+        }
+        this
+    }
+
+    fn open_folders(&mut self) {
+        let open = |old: Fd, path: &[u8]| {
+            if old >= 0 || path.is_empty() {
+                return Ok(old);
             }
-            // In the middle of a rotation the current file may have any name or none: the
-            // rotation opens it itself.
-            if state.word().phase != phase::ROTATING {
-                this.log = sys::open(
-                    this.dir,
-                    Name::new(&[conf.log_name]).path(),
-                    O_RDWR | O_CREAT | O_NOFOLLOW,
-                    0o640,
-                )?;
-                if sys::fstat(this.log)?.size > slot.offset {
-                    sys::ftruncate(this.log, slot.offset)?;
+            sys::open(AT_FDCWD, CPath::new(path), O_RDONLY | O_DIRECTORY, 0)
+        };
+        if self.conf.discard {
+            return;
+        }
+        match open(self.dir, self.conf.log_dir) {
+            Ok(dir) => self.dir = dir,
+            Err(e) => self.no_log = e,
+        }
+        self.index = open(self.index, self.conf.index_dir).unwrap_or(-1);
+    }
+
+    /// The current file by its name, or none.
+    fn open_log(&mut self, slot: &Slot) {
+        self.open_folders();
+        if self.dir < 0 {
+            return;
+        }
+        let name = self.name(0);
+        let opened = sys::open(self.dir, name.path(), O_RDWR | O_CREAT | O_NOFOLLOW, 0o640);
+        let cut = opened.and_then(|fd| {
+            let stat = sys::fstat(fd)?;
+            // What lies behind the last commit is a batch that is written again. Another file
+            // that took its place is not ours to cut.
+            if stat.size > slot.offset && (slot.inode == 0 || slot.inode == stat.inode) {
+                sys::ftruncate(fd, slot.offset)?;
+            }
+            Ok(fd)
+        });
+        match cut {
+            Ok(fd) => {
+                self.log = fd;
+                self.open_side(slot.file_no, false);
+            }
+            Err(e) => {
+                self.no_log = e;
+                if let Ok(fd) = opened {
+                    sys::close(fd);
                 }
             }
-            this.open_side(slot.file_no, false);
         }
-        Ok(this)
+    }
+
+    /// False while the log cannot be opened.
+    #[must_use]
+    pub fn has_log(&self) -> bool {
+        self.log >= 0 || self.conf.discard
+    }
+
+    /// Gives up a rotation that a dead monitor began and that cannot be finished: finds the
+    /// committed file under the name that it has by now.
+    pub fn call_off_rotation(&mut self, slot: &Slot) {
+        self.open_folders();
+        for generation in 0..2 {
+            let name = self.name(generation);
+            let Ok(fd) = sys::open(self.dir, name.path(), O_RDWR | O_NOFOLLOW, 0) else {
+                continue;
+            };
+            if sys::fstat(fd).is_ok_and(|stat| stat.inode == slot.inode) {
+                if generation > 0 {
+                    let _ = sys::rename(self.dir, name.path(), self.name(0).path());
+                }
+                if self.log >= 0 {
+                    sys::close(self.log);
+                }
+                self.log = fd;
+                break;
+            }
+            sys::close(fd);
+        }
+        self.state.set_phase(phase::BATCH);
     }
 
     fn open_side(&mut self, file_no: u64, fresh: bool) {
@@ -115,6 +173,9 @@ impl<'c, P: Probe> Files<'c, P> {
     /// Makes the slot's view of the current file true: inode, a size that somebody else cut, a
     /// side file with its header.
     pub fn settle(&mut self, slot: &mut Slot) {
+        if !self.has_log() {
+            self.open_log(slot);
+        }
         if self.log < 0 {
             return;
         }
@@ -125,6 +186,12 @@ impl<'c, P: Probe> Files<'c, P> {
             // Truncated from outside: go on at the new end (decision 11).
             slot.lost_bytes += slot.offset - stat.size;
             slot.lost_cause = Errno::ENOENT.0 as u32;
+            slot.offset = stat.size;
+            slot.block_offset = slot.offset;
+            slot.block_crc = 0;
+        }
+        if slot.inode != 0 && slot.inode != stat.inode && stat.size > slot.offset {
+            // Another file took its place: nothing of it is written over.
             slot.offset = stat.size;
             slot.block_offset = slot.offset;
             slot.block_crc = 0;
@@ -216,6 +283,7 @@ impl<'c, P: Probe> Files<'c, P> {
     /// # Errors
     /// [`NO_ROTATION`]: nothing was changed for good, the current file goes on.
     pub fn run_rotation(&mut self, slot: &mut Slot) -> Result<()> {
+        self.open_folders();
         let page = self.state.page();
         let existing = slot.file_no - slot.oldest_file_no.min(slot.file_no);
         let keep = self.conf.max_file.max(1) - 1;
@@ -282,6 +350,9 @@ impl<P: Probe> Log for Files<'_, P> {
 
     fn write(&mut self, at: u64, bytes: &[u8]) -> Result<()> {
         P::step(7);
+        if self.log < 0 {
+            return Err(self.no_log);
+        }
         sys::pwrite_all(self.log, bytes, at)?;
         P::step(8);
         Ok(())

@@ -4,6 +4,7 @@
 
 use taffrail_log_core::state::{StatePage, lifecycle};
 
+use crate::monitor::process_start;
 use crate::proto::{self, Message, kind};
 use crate::sys::{
     self, AT_FDCWD, CPath, EPOLL_ADD, Errno, Event, Fd, LOCK_EX, LOCK_NB, O_CREAT, O_NONBLOCK,
@@ -358,10 +359,18 @@ impl Keeper {
             }
             kind::APP => {
                 if let Some(i) = self.find(&m.id) {
-                    self.containers[i].app = m.a;
+                    // One that is there, if only to be reaped, was not reaped: what is remembered
+                    // of its number is about a process that had it before.
+                    let there = process_start(m.a) == Some(m.c);
+                    let ended = self.recent.iter_mut().find(|r| r.pid == m.a && r.pid > 0);
+                    self.containers[i].app = if there { m.a } else { 0 };
                     self.containers[i].app_start = m.c;
-                    if let Some(r) = self.recent.iter().find(|r| r.pid == m.a).copied() {
-                        self.application_ended(i, r);
+                    if let Some(r) = ended {
+                        let reaped = *r;
+                        r.pid = 0;
+                        if !there {
+                            self.application_ended(i, reaped);
+                        }
                     }
                 }
             }
@@ -436,6 +445,8 @@ impl Keeper {
     /// Writes the exit record and tells the monitor.
     fn application_ended(&mut self, i: usize, r: Reaped) {
         let c = self.containers[i];
+        // The number may be given to another process from now on.
+        self.containers[i].app = 0;
         let hex = proto::hex(&c.id);
         let mut line = Name::new(&[]).number(r.pid as u64);
         for value in [c.app_start, r.status as u32 as u64, r.time] {

@@ -124,7 +124,7 @@ pub fn run<P: Probe>(id: [u8; 32], envp: *const *const u8) -> Result<i32> {
     }
 
     let slot = state.slot();
-    let mut files: Files<'_, P> = Files::open(state, &conf, id, &slot)?;
+    let mut files: Files<'_, P> = Files::open(state, &conf, id, &slot);
     let ep = sys::epoll_create()?;
     let control = sys::listen(sys::SOCK_SEQPACKET, b"ctl.sock", CPath::new(b"ctl.sock\0"))?;
     sys::epoll_ctl(ep, EPOLL_ADD, control, source::CONTROL)?;
@@ -299,10 +299,15 @@ impl<P: Probe> Monitor<'_, P> {
             }
             phase::BATCH => self.process(stream, want),
             phase::ROTATING => {
-                while let Err(e) = self.files.run_rotation(&mut self.slot) {
+                let until = sys::now(sys::MONOTONIC) + LOG_PATIENCE;
+                while self.files.run_rotation(&mut self.slot).is_err() {
                     self.slot = self.state.slot();
-                    if e == Errno::EBADF {
-                        return Err(e);
+                    let now = sys::now(sys::MONOTONIC);
+                    if now >= until {
+                        self.files.call_off_rotation(&self.slot);
+                        self.no_rotation_until = now + 1000 * MS;
+                        self.log_fails_since = now - LOG_PATIENCE;
+                        break;
                     }
                     sys::sleep(100 * MS);
                 }
@@ -501,8 +506,11 @@ impl<P: Probe> Monitor<'_, P> {
         };
         loop {
             let mut slot = self.slot;
-            if begin(&mut slot, self.attach_no) {
+            let first = begin(&mut slot, self.attach_no);
+            if first || !self.files.has_log() {
                 self.files.settle(&mut slot);
+            }
+            if first {
                 if page.attach_want.load(Ordering::Acquire) != 0 {
                     self.files.attach(&mut slot, stream, stage);
                 }
@@ -519,7 +527,12 @@ impl<P: Probe> Monitor<'_, P> {
                 Err(e) if self.log_failed(e) => {}
                 Err(e) => {
                     let mut slot = self.slot;
-                    begin(&mut slot, self.attach_no);
+                    // The log is all that does not get it.
+                    if begin(&mut slot, self.attach_no)
+                        && page.attach_want.load(Ordering::Acquire) != 0
+                    {
+                        self.files.attach(&mut slot, stream, stage);
+                    }
                     capture::drop_batch(&mut self.files, &mut slot, stream, stage, e.0 as u32);
                     self.slot = slot;
                     return;
@@ -868,7 +881,8 @@ impl<P: Probe> Monitor<'_, P> {
                     if let Some(fd) = fd {
                         sys::close(fd);
                     }
-                    if let Some(m) = m.filter(|m| m.kind == kind::EXITED) {
+                    if let Some(m) = m.filter(|m| m.kind == kind::EXITED && self.is_application(m))
+                    {
                         self.exit_is(m.b, m.d);
                         self.application_gone();
                     }
@@ -940,6 +954,12 @@ impl<P: Probe> Monitor<'_, P> {
             },
             Err(_) => {}
         }
+    }
+
+    /// Whether a message of the keeper is about this container's process.
+    fn is_application(&self, m: &Message) -> bool {
+        let page = self.state.page();
+        m.a == page.app_pid.load(Ordering::Relaxed) && m.c == page.app_start.load(Ordering::Relaxed)
     }
 
     /// The application has ended (or its pid is somebody else's).

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Container, Record, RemoveOptions, State, Status};
+use super::{Container, Record, RemoveOptions, State, Status, signal};
 use crate::daemon::Daemon;
 use crate::errors::chain;
 use crate::runtime;
@@ -15,7 +15,22 @@ impl Daemon {
         let container = Arc::clone(container);
         tokio::spawn(async move {
             // Resolves when log and attach output are complete.
-            let exit = capture.exited().await;
+            let exited = capture.exited();
+            tokio::pin!(exited);
+            let (pid, start) = {
+                let state = &container.inner().record.state;
+                (state.pid, state.pid_start)
+            };
+            let exit = tokio::select! {
+                exit = &mut exited => exit,
+                () = signal::gone(pid, start) => {
+                    // With the host's process ids (`--pid host`) its children outlive it, and
+                    // may write for ever: the output would never be complete.
+                    let group = daemon.cgroup_path(&container.record());
+                    blocking(move || runtime::kill_cgroup(&runtime::cgroup_layout(), &group)).await;
+                    exited.await
+                }
+            };
             daemon.handle_exit(&container, Some(&capture), exit).await;
         });
     }

@@ -129,6 +129,15 @@ impl Daemon {
         }
     }
 
+    /// Ends a container whose capture could not be found again: processes, monitor, folder.
+    pub(super) async fn end_lost(self: &Arc<Self>, container: &Arc<Container>) {
+        let dir = self.supervisor.container_dir(&container.id);
+        if blocking(move || dir.exists()).await == Some(true) {
+            self.clear_runtime(container).await;
+            self.supervisor.discard(&container.id).await;
+        }
+    }
+
     /// Ends what a daemon that was killed in the middle of a start or of an exit has left.
     async fn clear_interrupted(self: &Arc<Self>, container: &Arc<Container>) {
         let dir = self.supervisor.container_dir(&container.id);

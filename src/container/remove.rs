@@ -57,7 +57,9 @@ impl Daemon {
                     "removal of container {asked} is already in progress"
                 )));
             }
-            Status::Created | Status::Exited | Status::Dead => {}
+            // Its capture could not be found again, but its processes may run.
+            Status::Dead => self.end_lost(container).await,
+            Status::Created | Status::Exited => {}
         }
         {
             let mut inner = container.inner();

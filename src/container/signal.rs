@@ -100,6 +100,35 @@ pub(crate) fn start_time(pid: i32) -> Option<u64> {
     rest.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
+/// Resolves when the process that had this pid and start time has ended.
+pub(crate) async fn gone(pid: i32, start: u64) {
+    if pid <= 0 {
+        return;
+    }
+    // SAFETY: plain integers; the result is checked before it is used as a descriptor.
+    let raw = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    if raw < 0 {
+        if io::Error::last_os_error().raw_os_error() == Some(libc::ESRCH) {
+            return;
+        }
+        // No descriptor to be had: nothing can be said about it.
+        return std::future::pending().await;
+    }
+    // SAFETY: the kernel has just given us this descriptor, nobody else has it. It fits an int.
+    let fd = unsafe { OwnedFd::from_raw_fd(raw as i32) };
+    if start_time(pid) != Some(start) {
+        return;
+    }
+    // SAFETY: the descriptor is owned by what is registered, and closed with it only.
+    let watched = unsafe {
+        tokio::io::unix::AsyncFd::register_with_interest(fd, tokio::io::Interest::READABLE)
+    };
+    match watched {
+        Ok(fd) => drop(fd.readable().await),
+        Err(_) => std::future::pending().await,
+    }
+}
+
 /// Sends a signal to the process that has this pid and start time; a pid that now means another
 /// process gets nothing.
 ///
@@ -179,6 +208,26 @@ mod tests {
                 format!("Invalid signal: {bad}")
             );
         }
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_process_is_seen() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let start = start_time(pid).unwrap();
+        // Another process under this number: the one that is meant has ended.
+        gone(pid, start + 1).await;
+        let mut end = std::pin::pin!(gone(pid, start));
+        let early = tokio::time::timeout(std::time::Duration::from_millis(50), &mut end).await;
+        assert!(early.is_err());
+        child.kill().unwrap();
+        // Not reaped yet.
+        end.await;
+        child.wait().unwrap();
+        gone(pid, start).await;
     }
 
     #[test]

@@ -25,7 +25,12 @@ pub(crate) fn validate_create(
             return Err(RuntimeError::Environment(entry.clone()));
         }
     }
-    let network = Network::of(host)?;
+    // As in Docker, start says that there is no such network. A 404 of create means the image to
+    // the docker CLI, which would go and pull it.
+    let network = match Network::of(host) {
+        Err(RuntimeError::NetworkNotFound(_)) => Network::None,
+        network => network?,
+    };
     if !matches!(host.isolation.to_ascii_lowercase().as_str(), "" | "default") {
         return Err(RuntimeError::Isolation(host.isolation.clone()));
     }
@@ -176,10 +181,11 @@ mod tests {
             refusal(|h| h.publish_all_ports = true).0,
             ErrorKind::Invalid
         );
-        assert_eq!(
-            refusal(|h| h.network_mode = "web".into()),
-            (ErrorKind::NotFound, "network web not found".to_owned())
-        );
+        let web = HostConfig {
+            network_mode: "web".into(),
+            ..Default::default()
+        };
+        assert!(validate_create(&config(), &web).is_ok());
         assert_eq!(
             refusal(|h| {
                 h.auto_remove = true;

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -44,6 +44,8 @@ pub(crate) struct Capture {
     supervisor: Weak<Supervisor>,
     changes: watch::Sender<u64>,
     stopped: AtomicBool,
+    /// How often the keeper gave its monitor up.
+    respawns: AtomicU32,
     /// A message to the monitor is wanted.
     kick: Notify,
     master: Mutex<Option<Arc<OwnedFd>>>,
@@ -73,6 +75,7 @@ impl Capture {
             supervisor: Arc::downgrade(supervisor),
             changes: watch::Sender::new(0),
             stopped: AtomicBool::new(false),
+            respawns: AtomicU32::new(0),
             kick: Notify::new(),
             master: Mutex::default(),
             hub: AttachHub::new(dir.join("attach")),
@@ -107,6 +110,17 @@ impl Capture {
         self.stopped.store(true, Ordering::Release);
         self.kick.notify_one();
         self.changed();
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+
+    /// How long to wait before a monitor that dies all the time is started again: 200 ms, and
+    /// twice as long each time, up to 5 s.
+    pub(super) fn next_pause(&self) -> Duration {
+        let times = self.respawns.fetch_add(1, Ordering::Relaxed).min(5);
+        Duration::from_millis((200 << times).min(5000))
     }
 
     /// For a capture that had ended before this daemon came.

@@ -235,8 +235,15 @@ fn again(supervisor: Arc<Supervisor>, raw: [u8; 32]) -> Boxed {
 
 async fn start_again(supervisor: Arc<Supervisor>, raw: [u8; 32]) {
     let id = String::from_utf8_lossy(&taffrail_monitor::proto::hex(&raw)).into_owned();
-    tracing::warn!(container = %id, "its monitor died five times in ten seconds; starting it again");
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    let Some(pause) = supervisor.watched(&id).map(|capture| capture.next_pause()) else {
+        // Nobody has it any more; the keeper would only make a new entry for it.
+        return;
+    };
+    tracing::warn!(container = %id, ?pause, "its monitor died five times in ten seconds; starting it again");
+    tokio::time::sleep(pause).await;
+    if supervisor.watched(&id).is_none() {
+        return;
+    }
     if let Err(error) = supervisor.spawn_monitor(&id).await {
         tracing::error!(container = %id, %error, "no monitor for a running container");
     }

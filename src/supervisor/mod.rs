@@ -28,6 +28,9 @@ pub(crate) use stdin::StdinWriter;
 use keeper::Keeper;
 use page::Page;
 
+/// How long a fresh monitor has to begin with the runtime's `create`.
+const FIRST_SIGN: Duration = Duration::from_secs(5);
+
 /// Where the supervisor works.
 #[derive(Clone, Debug)]
 pub(crate) struct SupervisorOptions {
@@ -181,6 +184,7 @@ impl Supervisor {
         self.remember(&capture);
         self.spawn_monitor(&id).await?;
         capture.connect();
+        let deadline = tokio::time::Instant::now() + FIRST_SIGN;
         loop {
             let mut seen = capture.changes();
             seen.mark_unchanged();
@@ -194,6 +198,11 @@ impl Supervisor {
                         s if s < 0 => CreateError::Monitor(io::Error::from_raw_os_error(-s)),
                         status => CreateError::Runtime { status },
                     });
+                }
+                // It dies before it can say why: no start may wait for it for ever.
+                lifecycle::NEW if tokio::time::Instant::now() > deadline => {
+                    capture.stop_watching();
+                    return Err(CreateError::MonitorDied);
                 }
                 _ => {}
             }
@@ -223,6 +232,9 @@ impl Supervisor {
         let ended = page.lifecycle() == lifecycle::ENDED;
         // Whoever was attached went with the daemon.
         page.attach_want(false);
+        page.get()
+            .followers
+            .store(0, std::sync::atomic::Ordering::Relaxed);
         let capture = Capture::new(self, id.to_owned(), dir, page, tty)?;
         self.remember(&capture);
         if ended {
@@ -261,6 +273,13 @@ impl Supervisor {
         if let Ok(mut captures) = self.captures.lock() {
             captures.insert(capture.id().to_owned(), Arc::downgrade(capture));
         }
+    }
+
+    /// The capture of a container that is not forgotten, and whose end was not seen.
+    fn watched(&self, id: &str) -> Option<Arc<Capture>> {
+        let captures = self.captures.lock().ok()?;
+        let capture = captures.get(id).and_then(Weak::upgrade)?;
+        (!capture.is_stopped()).then_some(capture)
     }
 
     /// Asks the keeper for a monitor, and gives it the terminal back if this daemon holds it.
