@@ -279,9 +279,11 @@ fn all_at_once() {
     let found = parse_text(text.as_bytes(), Some(Path::new(PATH)), &Flags::default()).unwrap_err();
     assert_eq!(found.iter().count(), 5);
     let shown = found.to_string();
-    assert!(shown.starts_with(
-        "unable to configure the daemon with file /etc/x.json: 5 errors\n  line 2: "
-    ));
+    assert!(
+        shown.starts_with(
+            "unable to configure the daemon with file /etc/x.json: 5 errors\n  line 2: "
+        )
+    );
 }
 
 #[test]
