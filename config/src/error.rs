@@ -132,12 +132,17 @@ pub enum ConfigError {
         allowed: String,
     },
     /// `log-driver` with `log-opts`.
-    #[error("{origin}key {key:?}: failed to set log opts: {source}")]
+    #[error(
+        "{origin}key {key:?}{}: failed to set log opts: {source}",
+        value.as_ref().map_or_else(String::new, |value| format!(" has value {value:?}"))
+    )]
     Log {
         /// where the option (or the driver) comes from
         origin: Origin,
-        /// `log-driver` or `log-opts`
-        key: &'static str,
+        /// `log-driver`, `log-opts.<option>`, or `log-opts` for what concerns several
+        key: String,
+        /// the option's value, where that is what is wrong
+        value: Option<String>,
         /// what is wrong
         source: Box<OptionError>,
     },
@@ -178,7 +183,7 @@ impl std::fmt::Display for ConfigErrors {
         match &self.file {
             Some(file) => write!(
                 f,
-                "unable to configure the Docker daemon with file {}: ",
+                "unable to configure the daemon with file {}: ",
                 file.display()
             )?,
             None => f.write_str("unable to configure the daemon: ")?,

@@ -244,18 +244,25 @@ fn log(
                 | OptionError::NotBuilt { .. }
                 | OptionError::EmptyDriverName { .. }
                 | OptionError::DuplicateDriver { .. }
-                | OptionError::NoneWithOthers { .. } => (driver_origin, "log-driver"),
-                error => (
-                    option_of(error)
-                        .and_then(|option| origins.get(option))
-                        .copied()
-                        .unwrap_or(all),
-                    "log-opts",
-                ),
+                | OptionError::NoneWithOthers { .. } => (driver_origin, "log-driver".to_owned()),
+                error => match option_of(error, &options) {
+                    Some(option) => (
+                        origins.get(option).copied().unwrap_or(all),
+                        format!("log-opts.{option}"),
+                    ),
+                    None => (all, "log-opts".to_owned()),
+                },
+            };
+            let value = match error {
+                OptionError::UnknownOption { .. } => None,
+                _ => key
+                    .strip_prefix("log-opts.")
+                    .and_then(|option| options.get(option).cloned()),
             };
             ConfigError::Log {
                 origin,
                 key,
+                value,
                 source: Box::new(error.clone()),
             }
         })),
@@ -267,7 +274,7 @@ fn log(
 }
 
 /// The option that an error is about, where the error tells.
-fn option_of(error: &OptionError) -> Option<&str> {
+fn option_of<'a>(error: &'a OptionError, options: &'a BTreeMap<String, String>) -> Option<&'a str> {
     match error {
         OptionError::UnknownOption { option, .. } => Some(option),
         OptionError::Mode { .. } => Some("mode"),
@@ -275,9 +282,15 @@ fn option_of(error: &OptionError) -> Option<&str> {
         OptionError::CacheDisabled { .. } => Some("cache-disabled"),
         OptionError::InvalidSize { .. }
         | OptionError::InvalidSuffix { .. }
+        | OptionError::InvalidNumber { .. }
         | OptionError::MaxSizeZero => Some("max-size"),
-        OptionError::MaxFileZero | OptionError::MaxFileLarge { .. } => Some("max-file"),
-        OptionError::Compress => Some("compress"),
+        OptionError::MaxFileZero
+        | OptionError::MaxFileLarge { .. }
+        | OptionError::MaxFileNumber { .. } => Some("max-file"),
+        OptionError::Compress | OptionError::CompressValue { .. } => Some("compress"),
+        OptionError::Regex { pattern, .. } => ["labels-regex", "env-regex"]
+            .into_iter()
+            .find(|option| options.get(*option) == Some(pattern)),
         OptionError::Tag(_) => Some("tag"),
         _ => None,
     }

@@ -242,7 +242,21 @@ fn each_mistake_is_named() {
         ),
         (
             "{\"log-opts\":\n{\n\"max-size\": \"1q\"}}",
-            &["line 3:", "invalid suffix: 'q'"],
+            &[
+                "line 3: key \"log-opts.max-size\" has value \"1q\": failed to set log opts: invalid suffix: 'q'",
+            ],
+        ),
+        (
+            "{\"log-opts\": {\"max-file\": \"two\"}}",
+            &["key \"log-opts.max-file\" has value \"two\": "],
+        ),
+        (
+            "{\"log-opts\": {\"compress\": \"maybe\"}}",
+            &["key \"log-opts.compress\" has value \"maybe\": "],
+        ),
+        (
+            "{\"log-opts\": {\"env-regex\": \"(\"}}",
+            &["key \"log-opts.env-regex\" has value \"(\": "],
         ),
     ] {
         let found = errors(text);
@@ -266,7 +280,7 @@ fn all_at_once() {
     assert_eq!(found.iter().count(), 5);
     let shown = found.to_string();
     assert!(shown.starts_with(
-        "unable to configure the Docker daemon with file /etc/x.json: 5 errors\n  line 2: "
+        "unable to configure the daemon with file /etc/x.json: 5 errors\n  line 2: "
     ));
 }
 
@@ -304,7 +318,7 @@ fn flags() {
         ..Flags::default()
     };
     let found = errors_with("{}", &bad);
-    assert!(found.iter().any(|e| e == "flag: key \"log-opts\": failed to set log opts: unknown log opt 'bogus' for json-file log driver"));
+    assert!(found.iter().any(|e| e == "flag: key \"log-opts.bogus\": failed to set log opts: unknown log opt 'bogus' for json-file log driver"));
     assert!(
         found
             .iter()

@@ -86,10 +86,22 @@ pub enum OptionError {
         /// what follows the number
         suffix: String,
     },
-    /// A number or boolean, in the words of Go's `strconv`.
+    /// The number of a size, in the words of Go's `strconv`.
     #[error("{text}")]
     InvalidNumber {
+        /// for example `strconv.ParseFloat: parsing "1.2.3": invalid syntax`
+        text: String,
+    },
+    /// `max-file` is no number, in the words of Go's `strconv`.
+    #[error("{text}")]
+    MaxFileNumber {
         /// for example `strconv.Atoi: parsing "x": invalid syntax`
+        text: String,
+    },
+    /// `compress` is no boolean, in the words of Go's `strconv`.
+    #[error("{text}")]
+    CompressValue {
+        /// for example `strconv.ParseBool: parsing "x": invalid syntax`
         text: String,
     },
     /// `max-size=0`.

@@ -172,7 +172,7 @@ pub(crate) fn validate(
             Ok(_) => errors.push(OptionError::MaxFileLarge {
                 max: LARGEST_MAX_FILE,
             }),
-            Err(text) => errors.push(OptionError::InvalidNumber { text }),
+            Err(text) => errors.push(OptionError::MaxFileNumber { text }),
         }
         broken |= !errors.is_empty();
         if size_given.is_none() {
@@ -197,7 +197,7 @@ pub(crate) fn validate(
             true
         }
         Some(Err(text)) => {
-            errors.push(OptionError::InvalidNumber { text });
+            errors.push(OptionError::CompressValue { text });
             false
         }
     };

@@ -21,6 +21,8 @@ const RECENT: usize = 64;
 /// So many deaths of a monitor within [`DEATH_SPAN`] leave it to the daemon.
 const DEATHS: usize = 5;
 const DEATH_SPAN: u64 = 10_000_000_000;
+/// A keeper without containers and without a daemon ends after this; the next daemon starts another.
+const IDLE_MS: i32 = 60_000;
 const SIGCHLD: u64 = 17;
 
 const LISTENER: u64 = u64::MAX;
@@ -64,6 +66,8 @@ struct Keeper {
     envp: *const *const u8,
     containers: &'static mut [Container],
     connections: &'static mut [Connection],
+    /// How many connections there are.
+    connected: usize,
     /// One past the last place in use; keeps searches off memory that was never touched.
     high: usize,
     recent: [Reaped; RECENT],
@@ -120,6 +124,7 @@ pub fn run(envp: *const *const u8) -> Result<i32> {
         envp,
         containers: table(CONTAINERS)?,
         connections: table(CONNECTIONS)?,
+        connected: 0,
         high: 0,
         recent: [Reaped {
             pid: 0,
@@ -130,7 +135,11 @@ pub fn run(envp: *const *const u8) -> Result<i32> {
     };
     loop {
         let mut events = [Event::default(); 32];
-        let n = sys::epoll_wait(ep, &mut events, -1).unwrap_or(0);
+        let idle = keeper.high == 0;
+        let n = sys::epoll_wait(ep, &mut events, if idle { IDLE_MS } else { -1 }).unwrap_or(0);
+        if idle && n == 0 && keeper.connected == 0 {
+            return Ok(0);
+        }
         let mut reap = false;
         // Messages first: an application is known before its end is looked at.
         for event in &events[..n] {
@@ -162,6 +171,7 @@ impl Keeper {
         match free {
             Some(i) if sys::epoll_ctl(self.ep, EPOLL_ADD, fd, i as u64).is_ok() => {
                 self.connections[i] = Connection { fd, container: -1 };
+                self.connected += 1;
             }
             _ => sys::close(fd),
         }
@@ -246,6 +256,7 @@ impl Keeper {
         let (n, given) = match sys::recv(fd, &mut buf) {
             Ok((0, _)) | Err(Errno(104)) => {
                 sys::close(fd);
+                self.connected -= 1;
                 self.connections[index] = Connection {
                     fd: 0,
                     container: 0,

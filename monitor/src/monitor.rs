@@ -18,8 +18,10 @@ use crate::sys::{
 };
 use crate::text::{Name, parse, stat_field};
 
-/// Bytes of the output buffer.
-const OUT: usize = 64 * 1024;
+/// Bytes of the output buffer: what a full stage of common lines becomes, so that it is one write.
+const OUT: usize = 256 * 1024;
+/// A pipe that was found full so often is grown: its writer waits for us.
+const FULL: u8 = 8;
 /// Stage bytes used until a read fills them.
 const SMALL: usize = 16 * 1024;
 /// The attach spool's bound in bytes (decision 17).
@@ -84,6 +86,8 @@ pub struct Monitor<'c, P> {
     drained_at: u64,
     keeper_retry_at: u64,
     attach_no: u32,
+    /// How often each pipe was found full.
+    full: [u8; 2],
 }
 
 /// Runs the monitor of the container whose folder is the working directory. Returns an exit code.
@@ -201,6 +205,7 @@ pub fn run<P: Probe>(id: [u8; 32], envp: *const *const u8) -> Result<i32> {
         drained_at: 0,
         keeper_retry_at: 0,
         attach_no: 0,
+        full: [0; 2],
     };
     monitor.recover()?;
     monitor.watch_application();
@@ -371,6 +376,7 @@ impl<P: Probe> Monitor<'_, P> {
                 Err(_) => Read::Empty,
             };
         }
+        self.grow(stream, available);
         let n = available.min(self.stage_used);
         if !self.stage_present(n) {
             // No memory for the stage: wait, the bytes are safe in the pipe.
@@ -428,6 +434,23 @@ impl<P: Probe> Monitor<'_, P> {
             self.stage_used = STAGE;
         }
         Read::Got(got)
+    }
+
+    /// Grows a pipe that is full again and again. Larger writes to the log cost less for each byte;
+    /// a pipe that is never full costs nothing more.
+    fn grow(&mut self, stream: usize, available: usize) {
+        let page = self.state.page();
+        if available < page.pipe_size.load(Ordering::Relaxed) as usize || self.full[stream] > FULL {
+            return;
+        }
+        self.full[stream] += 1;
+        if self.full[stream] == FULL {
+            // A per-user limit may refuse; the pipe stays as it is then, and is not tried again.
+            self.full[stream] = FULL + 1;
+            if let Ok(size) = sys::set_pipe_size(self.fifo[stream], STAGE) {
+                page.pipe_size.store(size as u32, Ordering::Relaxed);
+            }
+        }
     }
 
     /// Read and write with nothing in between that could be found again; tests show that this

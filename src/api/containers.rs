@@ -9,7 +9,7 @@ use serde_json::json;
 use super::filters::Filters;
 use super::reply::{self, Reply};
 use super::request::Request;
-use crate::container::{ListOptions, RemoveOptions};
+use crate::container::{CreateBody, ListOptions, RemoveOptions};
 use crate::daemon::Daemon;
 use crate::errors::ApiError;
 
@@ -49,10 +49,11 @@ pub(crate) async fn list(daemon: &Arc<Daemon>, request: &Request) -> Result<Repl
 
 /// `POST /containers/create`.
 pub(crate) async fn create(daemon: &Arc<Daemon>, request: &mut Request) -> Result<Reply, ApiError> {
-    let body = request
+    let mut body: CreateBody = request
         .json()
         .await?
         .ok_or_else(|| ApiError::invalid("invalid JSON: got EOF while reading request body"))?;
+    body.platform = request.query.text("platform").to_ascii_lowercase();
     let created = daemon.create(request.query.some("name"), body).await?;
     Ok(reply::json(
         StatusCode::CREATED,
@@ -99,10 +100,17 @@ pub(crate) async fn kill(
     name: &str,
     request: &Request,
 ) -> Result<Reply, ApiError> {
-    let container = daemon.find(name)?;
-    daemon
-        .kill(&container, request.query.text("signal"))
-        .await?;
+    let signal = request.query.text("signal");
+    let killed = match daemon.find(name) {
+        Ok(container) => daemon.kill(&container, signal).await,
+        Err(error) => Err(error),
+    };
+    killed.map_err(|error| {
+        ApiError::new(
+            error.kind,
+            format!("cannot kill container: {name}: {error}"),
+        )
+    })?;
     Ok(reply::empty(StatusCode::NO_CONTENT))
 }
 

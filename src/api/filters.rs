@@ -132,7 +132,9 @@ impl Filters {
         match value.to_ascii_lowercase().as_str() {
             "1" | "true" => Ok(Some(true)),
             "0" | "false" => Ok(Some(false)),
-            _ => Err(ApiError::invalid(format!("invalid filter '{key}={value}'"))),
+            _ => Err(ApiError::invalid(format!(
+                "invalid filter '{key}=[{value}]'"
+            ))),
         }
     }
 }
@@ -208,7 +210,7 @@ mod tests {
         assert_eq!(filters.boolean("none").unwrap(), None);
         assert_eq!(
             filters.boolean("x").unwrap_err().message,
-            "invalid filter 'x=y'"
+            "invalid filter 'x=[y]'"
         );
     }
 }

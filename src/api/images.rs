@@ -246,7 +246,7 @@ pub(crate) async fn tag(
         Ok(image.id.clone())
     })
     .await?;
-    publish(daemon, "tag", &id, &shown);
+    publish(daemon, "tag", &id, super::load::familiar(&shown));
     Ok(reply::empty(StatusCode::CREATED))
 }
 

@@ -89,7 +89,7 @@ pub(crate) async fn create(daemon: &Arc<Daemon>, request: Request) -> Result<Rep
             &daemon,
             "import",
             &image.id,
-            reference.as_deref().unwrap_or(&image.id),
+            reference.as_deref().map_or(image.id.as_str(), familiar),
         );
         Ok(())
     })
@@ -97,7 +97,7 @@ pub(crate) async fn create(daemon: &Arc<Daemon>, request: Request) -> Result<Rep
 }
 
 /// The name as people write it.
-fn familiar(image: &str) -> &str {
+pub(super) fn familiar(image: &str) -> &str {
     let name = image.strip_prefix("docker.io/").unwrap_or(image);
     name.strip_prefix("library/").unwrap_or(name)
 }

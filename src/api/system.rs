@@ -80,7 +80,10 @@ fn gather(daemon: &Daemon) -> Value {
             (name.clone(), shape)
         })
         .collect();
-    let (support, warnings) = cgroups.support();
+    let (support, mut warnings) = cgroups.support();
+    warnings.push(
+        "WARNING: the default network has loopback only; use --network host to reach others".into(),
+    );
     let commit = json!({"ID": "", "Expected": ""});
     let parts = [
         json!({
@@ -125,8 +128,15 @@ fn gather(daemon: &Daemon) -> Value {
                 "AllowNondistributableArtifactsCIDRs": null,
                 "AllowNondistributableArtifactsHostnames": null,
                 "InsecureRegistryCIDRs": ["127.0.0.0/8"],
-                "IndexConfigs": {},
-                "Mirrors": null,
+                "IndexConfigs": {
+                    "docker.io": {
+                        "Name": "docker.io",
+                        "Mirrors": [],
+                        "Secure": true,
+                        "Official": true,
+                    },
+                },
+                "Mirrors": [],
             },
             "NCPU": available_parallelism().map_or(1, NonZero::get),
             "MemTotal": memory(),

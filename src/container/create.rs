@@ -33,6 +33,9 @@ pub(crate) struct CreateBody {
     /// Read by no network yet.
     #[serde(rename = "NetworkingConfig", deserialize_with = "null_default")]
     pub(crate) networking: Value,
+    /// From the query: `linux/arm64`; empty takes the image as it is.
+    #[serde(skip)]
+    pub(crate) platform: String,
 }
 
 /// Answer of a create request.
@@ -59,13 +62,20 @@ impl Daemon {
             mut config,
             mut host,
             networking: _,
+            platform,
         } = body;
+        if config == ContainerConfig::default() {
+            return Err(ApiError::invalid(
+                "config cannot be empty in order to create a container",
+            ));
+        }
         let images = Arc::clone(&self.images);
         let reference = config.image.clone();
         let image = blocking(move || images.resolve(&reference))
             .await
             .ok_or_else(|| ApiError::system("the daemon is ending"))?
             .map_err(|error| ApiError::new(error.kind(), chain(&error)))?;
+        check_platform(&platform, &config.image, &image)?;
         merge(&mut config, &image.config)?;
         check(&config, &host)?;
         complete(&mut host, &settings);
@@ -78,12 +88,6 @@ impl Daemon {
         let mut warnings = Vec::new();
         let log = log_config::resolve(&mut host.log_config, &settings, &mut warnings)?;
         warnings.extend(runtime::validate_create(&config, &host)?);
-        if !matches!(host.restart_policy.name.as_str(), "no" | "") {
-            warnings.push(format!(
-                "restart policy {:?} is kept but not applied by this version",
-                host.restart_policy.name
-            ));
-        }
 
         let id = new_id()?;
         if config.hostname.is_empty() {
@@ -222,6 +226,8 @@ fn merge(config: &mut ContainerConfig, image: &ContainerConfig) -> Result<(), Ap
         config.user.clone_from(&image.user);
     }
     merge_map(&mut config.exposed_ports, image.exposed_ports.as_ref());
+    // The client's empty map is none.
+    config.volumes = config.volumes.take().filter(|volumes| !volumes.is_empty());
     merge_map(&mut config.volumes, image.volumes.as_ref());
     let key = |entry: &str| entry.split('=').next().unwrap_or_default().to_owned();
     for entry in &image.env {
@@ -273,6 +279,32 @@ fn merge_map(own: &mut Option<BTreeMap<String, Value>>, image: Option<&BTreeMap<
             .entry(key.clone())
             .or_insert_with(|| value.clone());
     }
+}
+
+/// The image must be for the platform that was asked for; its variant is not looked at.
+fn check_platform(asked: &str, name: &str, image: &Image) -> Result<(), ApiError> {
+    if asked.is_empty() {
+        return Ok(());
+    }
+    let mut parts = asked.split('/');
+    let (os, architecture) = match (parts.next(), parts.next()) {
+        (Some(os), Some(architecture)) => (os, architecture),
+        (Some("linux"), None) => ("linux", image.architecture.as_str()),
+        (alone, _) => ("linux", alone.unwrap_or_default()),
+    };
+    let architecture = match architecture {
+        "x86_64" | "x86-64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    if os == image.os && architecture == image.architecture {
+        return Ok(());
+    }
+    Err(ApiError::not_found(format!(
+        "image with reference {name} was found but its platform ({}/{}) does not match the \
+         specified platform ({asked})",
+        image.os, image.architecture
+    )))
 }
 
 /// What is refused before anything is completed.

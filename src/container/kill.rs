@@ -23,8 +23,7 @@ impl Daemon {
         };
         if !self.signal(container, number)? {
             return Err(ApiError::conflict(format!(
-                "cannot kill container: {}: container {} is not running",
-                container.name(),
+                "container {} is not running",
                 container.id
             )));
         }

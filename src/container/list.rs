@@ -114,8 +114,8 @@ impl Daemon {
         let names = filters
             .get("name")
             .iter()
-            .map(|name| Regex::new(name).map_err(|_| bad("name", name)))
-            .collect::<Result<_, _>>()?;
+            .filter_map(|name| Regex::new(name).ok())
+            .collect();
         let exited = filters
             .get("exited")
             .iter()
@@ -168,7 +168,8 @@ impl Daemon {
         (wanted.all || state.status == Status::Running)
             && any("status", &|status| status == state.status.as_str())
             && any("id", &|id| record.id.starts_with(id))
-            && (wanted.names.is_empty() || wanted.names.iter().any(named))
+            // What is no expression matches nothing, as in Docker.
+            && (!filters.has("name") || wanted.names.iter().any(named))
             && (wanted.exited.is_empty()
                 || (state.finished_ns.is_some()
                     && state.status != Status::Running

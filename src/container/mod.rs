@@ -39,6 +39,7 @@ use crate::supervisor::{AttachStream, Capture};
 pub(crate) use attach::{
     AttachInput, AttachOptions, AttachOutput, AttachSession, InputEnd, Stream,
 };
+pub(crate) use create::CreateBody;
 pub(crate) use list::ListOptions;
 pub(crate) use logs::LogStream;
 pub(crate) use remove::RemoveOptions;

@@ -415,7 +415,7 @@ mod tests {
     #[test]
     fn bad_instructions_are_refused() {
         for (change, text) in [
-            ("FOO x", "unknown instruction: FOO"),
+            ("FOO x", "FOO is not a valid change command"),
             ("RUN x", "run is not a valid change command"),
             ("ENV", "at least one argument"),
             ("ENV A", "can't find ="),

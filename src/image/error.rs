@@ -282,7 +282,7 @@ impl LayerError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum ChangeError {
-    #[error("dockerfile parse error: unknown instruction: {0}")]
+    #[error("{0} is not a valid change command")]
     Unknown(String),
     #[error("{0} is not a valid change command")]
     NotAllowed(String),

@@ -78,6 +78,8 @@ pub(crate) enum RuntimeError {
     AutoRemoveRestart,
     #[error("invalid restart policy: {0}")]
     RestartPolicy(String),
+    #[error("invalid isolation: \"{0}\" - linux only supports 'default'")]
+    Isolation(String),
     #[error(
         "--storage-opt is supported only for overlay over xfs with 'pquota' mount option: {0} given"
     )]

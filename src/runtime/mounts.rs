@@ -389,7 +389,15 @@ pub(crate) fn mount_points(
     files_dir: &Path,
 ) -> Vec<Value> {
     let list = user_mounts(config, host).unwrap_or_default();
+    // Docker lists a tmpfs of `--mount`, but not one of `--tmpfs`.
+    let by_mount = |target: &str| {
+        let mounts = host.mounts.iter().flatten();
+        mounts
+            .map(|mount| clean(&mount.target))
+            .any(|t| t == target)
+    };
     list.iter()
+        .filter(|m| !matches!(m.source, Source::Tmpfs { .. }) || by_mount(&m.target))
         .map(|m| match &m.source {
             Source::Bind {
                 path, propagation, ..

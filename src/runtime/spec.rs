@@ -71,6 +71,7 @@ pub(crate) fn prepare(input: &SpecInput<'_>) -> Result<Prepared, RuntimeError> {
     let security = security::parse(host.security_opt.as_deref().unwrap_or_default())?;
     let mut warnings = security.warnings.clone();
     let rootfs = Rootfs::open(input.rootfs)?;
+    rootfs.add_dockers_files()?;
     let user = user::resolve(
         &rootfs,
         &config.user,

@@ -25,12 +25,17 @@ pub(crate) fn validate_create(
             return Err(RuntimeError::Environment(entry.clone()));
         }
     }
-    let network = Network::of(host)?;
+    // As in Docker, start says that there is no such network. A 404 of create means the image to
+    // the docker CLI, which would go and pull it.
+    let network = match Network::of(host) {
+        Err(RuntimeError::NetworkNotFound(_)) => Network::None,
+        network => network?,
+    };
+    if !matches!(host.isolation.to_ascii_lowercase().as_str(), "" | "default") {
+        return Err(RuntimeError::Isolation(host.isolation.clone()));
+    }
     refuse_unbuilt(host)?;
     check_restart(host)?;
-    if network == Network::Default {
-        warnings.push("the default network has loopback only for now".to_owned());
-    }
     if !matches!(host.restart_policy.name.as_str(), "" | "no") {
         warnings.push(format!(
             "restart policy {} is kept but not acted on yet",
@@ -136,7 +141,7 @@ mod tests {
 
     /// Create as docker CLI 28 sends it without options.
     #[test]
-    fn the_clis_defaults_are_accepted_with_one_warning() {
+    fn the_clis_defaults_are_accepted_without_a_warning() {
         let host: HostConfig = serde_json::from_str(
             r#"{"Binds":null,"ContainerIDFile":"","LogConfig":{"Type":"","Config":{}},
             "NetworkMode":"default","PortBindings":{},"RestartPolicy":{"Name":"no","MaximumRetryCount":0},
@@ -157,7 +162,7 @@ mod tests {
         .unwrap();
         assert_eq!(
             validate_create(&config(), &host).unwrap(),
-            ["the default network has loopback only for now"]
+            Vec::<String>::new()
         );
     }
 
@@ -176,10 +181,11 @@ mod tests {
             refusal(|h| h.publish_all_ports = true).0,
             ErrorKind::Invalid
         );
-        assert_eq!(
-            refusal(|h| h.network_mode = "web".into()),
-            (ErrorKind::NotFound, "network web not found".to_owned())
-        );
+        let web = HostConfig {
+            network_mode: "web".into(),
+            ..Default::default()
+        };
+        assert!(validate_create(&config(), &web).is_ok());
         assert_eq!(
             refusal(|h| {
                 h.auto_remove = true;
@@ -194,6 +200,13 @@ mod tests {
             refusal(|h| h.restart_policy.name = "maybe".into())
                 .1
                 .contains("unknown policy")
+        );
+        assert_eq!(
+            refusal(|h| h.isolation = "hyperv".into()),
+            (
+                ErrorKind::Invalid,
+                "invalid isolation: \"hyperv\" - linux only supports 'default'".to_owned()
+            )
         );
         assert_eq!(
             refusal(|h| h.memory = 1),

@@ -14,8 +14,8 @@ pub const MAGIC: u64 = u64::from_le_bytes(*b"TAFSTATE");
 pub const VERSION: u32 = 1;
 /// Bytes of the state page.
 pub const PAGE: usize = 4096;
-/// Bytes of the stage: the most that one read takes.
-pub const STAGE: usize = 64 * 1024;
+/// Bytes of the stage: the most that one read takes, and as much as a pipe is grown to.
+pub const STAGE: usize = 128 * 1024;
 /// Bytes of one carry ring (one a stream).
 pub const RING: usize = 32 * 1024;
 /// Offset of the stage in the state file.
