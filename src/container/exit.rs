@@ -28,7 +28,10 @@ impl Daemon {
                     // may write for ever: the output would never be complete.
                     let group = daemon.cgroup_path(&container.record());
                     blocking(move || runtime::kill_cgroup(&runtime::cgroup_layout(), &group)).await;
-                    exited.await
+                    tokio::select! {
+                        exit = &mut exited => exit,
+                        exit = capture.damaged() => exit,
+                    }
                 }
             };
             daemon.handle_exit(&container, Some(&capture), exit).await;

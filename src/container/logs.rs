@@ -88,7 +88,13 @@ impl Daemon {
     ) -> Result<LogStream, ApiError> {
         let (files, capture) = {
             let inner = container.inner();
-            if matches!(inner.record.state.status, Status::Removing | Status::Dead) {
+            // One that is dead because its capture is damaged keeps a log that can be read.
+            let gone = match inner.record.state.status {
+                Status::Removing => true,
+                Status::Dead => !container.log_path().exists(),
+                _ => false,
+            };
+            if gone {
                 return Err(ApiError::conflict(
                     "can not get logs from container which is dead or marked for removal",
                 ));

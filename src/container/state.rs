@@ -228,7 +228,7 @@ impl Record {
     pub(crate) fn docker_state(&self) -> Value {
         let state = &self.state;
         let at = |ns: Option<i64>| ns.map_or_else(|| time::ZERO.to_owned(), time::rfc3339);
-        json!({
+        let mut shown = json!({
             "Status": state.status.as_str(),
             "Running": state.status == Status::Running,
             "Paused": false,
@@ -240,7 +240,13 @@ impl Record {
             "Error": state.error,
             "StartedAt": at(state.started_ns),
             "FinishedAt": at(state.finished_ns),
-        })
+        });
+        // Beyond Docker's fields, and only where there is something to tell.
+        if state.lost_records > 0 || state.lost_bytes > 0 {
+            shown["LostRecords"] = state.lost_records.into();
+            shown["LostBytes"] = state.lost_bytes.into();
+        }
+        shown
     }
 
     /// `LogPath`: the json-file log once there is one, else empty.

@@ -241,6 +241,24 @@ impl Capture {
         }
     }
 
+    /// For a container whose application has ended: resolves when its state page turns out to be
+    /// damaged, or every monitor dies of it, so that none will ever say that the log is complete.
+    pub(crate) async fn damaged(&self) -> Exit {
+        let given_up = self.respawns.load(Ordering::Relaxed) + 5;
+        while self.page.intact() && self.respawns.load(Ordering::Relaxed) < given_up {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        tracing::error!(container = %self.id, "state page is damaged; the end of the log may be missing");
+        let now = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
+        Exit {
+            code: 255,
+            known: false,
+            at_ns: u64::try_from(now.as_nanos()).unwrap_or(u64::MAX),
+            lost_records: 0,
+            lost_bytes: 0,
+        }
+    }
+
     fn exit(&self) -> Exit {
         let page = self.page.get();
         let known = page.exit_known.load(Ordering::Acquire) == 1;

@@ -106,6 +106,13 @@ impl Page {
         unsafe { self.base.as_ref() }
     }
 
+    /// Whether a monitor would still work with this page.
+    pub(super) fn intact(&self) -> bool {
+        let page = self.get();
+        page.magic.load(Ordering::Relaxed) == MAGIC
+            && page.version.load(Ordering::Relaxed) == VERSION
+    }
+
     pub(super) fn lifecycle(&self) -> u32 {
         self.get().lifecycle.load(Ordering::Acquire)
     }

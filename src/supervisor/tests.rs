@@ -315,3 +315,77 @@ async fn plain_read_and_write_loses_lines() {
     assert!(takeovers > 0, "no monitor died");
     outcome.expect_err("the protocol was not needed");
 }
+
+/// Nothing that a container is started with may keep a start waiting for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_monitor_that_cannot_begin_fails_the_start() {
+    let bench = Bench::new("taffrail-monitor").await;
+    let mut plan = bench.plan('c', "true", None);
+    // More than a monitor takes: it ends before it has read its settings.
+    plan.create_argv.extend((0..100).map(|_| "x".into()));
+    let id = plan.id.clone();
+    let created = tokio::time::timeout(FIRST_SIGN * 4, bench.supervisor.create(plan)).await;
+    let error = created.expect("hangs").unwrap_err();
+    assert!(matches!(error, CreateError::MonitorDied), "{error}");
+    bench.supervisor.discard(&id).await;
+    assert!(bench.supervisor.watched(&id).is_none());
+    bench.end().await;
+}
+
+/// The log's place is taken while its monitor is killed: the application goes on, what does not
+/// fit is counted, and capture goes on when the place is free again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_cannot_be_opened_holds_nobody_up() {
+    let bench = Bench::new("taffrail-monitor").await;
+    let (free, wrote) = (bench.root.join("free"), bench.root.join("wrote"));
+    let script = format!(
+        "echo first; while [ ! -e {0} ]; do sleep 0.01; done; i=0; \
+         while [ $i -lt 30000 ]; do echo lost$i; i=$((i+1)); done; touch {1}; \
+         while [ -e {0} ]; do sleep 0.01; done; echo last",
+        free.display(),
+        wrote.display()
+    );
+    let plan = bench.plan('d', &script, None);
+    let capture = bench.supervisor.create(plan).await.unwrap();
+    bench.go();
+    while !std::fs::read_to_string(bench.log()).is_ok_and(|t| t.contains("first")) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let moved = bench.root.join("data/moved");
+    std::fs::rename(bench.log(), &moved).unwrap();
+    std::fs::create_dir(bench.log()).unwrap();
+    let monitor = capture
+        .page()
+        .get()
+        .monitor_pid
+        .load(std::sync::atomic::Ordering::Acquire);
+    let kill = nix::sys::signal::Signal::SIGKILL;
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(monitor), kill).unwrap();
+    std::fs::write(&free, "").unwrap();
+    let until = tokio::time::Instant::now() + Duration::from_secs(30);
+    while !wrote.exists() {
+        assert!(
+            tokio::time::Instant::now() < until,
+            "the application stands still"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // Everything is out of the pipe before the place is free again.
+    while capture.page().get().committed().unwrap().1.bytes_in[0] < 200_000 {
+        assert!(tokio::time::Instant::now() < until, "the pipe is not read");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    std::fs::remove_dir(bench.log()).unwrap();
+    std::fs::rename(&moved, bench.log()).unwrap();
+    std::fs::remove_file(&free).unwrap();
+    let exit = capture.exited().await;
+    assert!(exit.known && exit.lost_records > 20_000, "{exit:?}");
+    let text = logged(&bench.log());
+    assert!(
+        text.starts_with("first\n") && text.ends_with("last\n"),
+        "{}",
+        text.len()
+    );
+    capture.release().await;
+    bench.end().await;
+}
