@@ -510,10 +510,8 @@ impl<P: Probe> Monitor<'_, P> {
             if first || !self.files.has_log() {
                 self.files.settle(&mut slot);
             }
-            if first {
-                if page.attach_want.load(Ordering::Acquire) != 0 {
-                    self.files.attach(&mut slot, stream, stage);
-                }
+            if first && page.attach_want.load(Ordering::Acquire) != 0 {
+                self.files.attach(&mut slot, stream, stage);
             }
             let done = self.encode(&mut slot, |files, slot, format, buffers, ring| {
                 capture::batch(files, slot, format, buffers, ring, stream, stage, time)

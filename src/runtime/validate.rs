@@ -36,6 +36,9 @@ pub(crate) fn validate_create(
     }
     refuse_unbuilt(host)?;
     check_restart(host)?;
+    if network == Network::Default {
+        warnings.push("the default network has loopback only for now".to_owned());
+    }
     if !matches!(host.restart_policy.name.as_str(), "" | "no") {
         warnings.push(format!(
             "restart policy {} is kept but not acted on yet",
@@ -141,7 +144,7 @@ mod tests {
 
     /// Create as docker CLI 28 sends it without options.
     #[test]
-    fn the_clis_defaults_are_accepted_without_a_warning() {
+    fn the_clis_defaults_are_accepted_with_one_warning() {
         let host: HostConfig = serde_json::from_str(
             r#"{"Binds":null,"ContainerIDFile":"","LogConfig":{"Type":"","Config":{}},
             "NetworkMode":"default","PortBindings":{},"RestartPolicy":{"Name":"no","MaximumRetryCount":0},
@@ -162,7 +165,7 @@ mod tests {
         .unwrap();
         assert_eq!(
             validate_create(&config(), &host).unwrap(),
-            Vec::<String>::new()
+            ["the default network has loopback only for now"]
         );
     }
 
