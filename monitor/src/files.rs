@@ -302,6 +302,11 @@ impl<'c, P: Probe> Files<'c, P> {
             page.rotate_step.store(step, Ordering::Release);
             Ok(())
         };
+        // The next file first: when it cannot be made, nothing has been given up for it.
+        let (fresh, current) = (Name::new(&[self.conf.log_name, b".new"]), self.name(0));
+        let made = O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW;
+        sys::open(self.dir, fresh.path(), made, 0o640).map(sys::close)?;
+        P::step(15);
         if existing + 1 > keep {
             // The oldest makes room: with keep 0 that is the current file itself.
             let oldest = self.name(keep);
@@ -311,11 +316,13 @@ impl<'c, P: Probe> Files<'c, P> {
             let (from, to) = (self.name(to - 1), self.name(to));
             todo(&mut || sys::rename(self.dir, from.path(), to.path()))?;
         }
-        P::step(15);
+        todo(&mut || sys::rename(self.dir, fresh.path(), current.path()))?;
+        // Made once more by a replay that had nothing left to do.
+        let _ = sys::unlink(self.dir, fresh.path());
         let log = sys::open(
             self.dir,
-            self.name(0).path(),
-            O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW,
+            current.path(),
+            O_RDWR | O_CREAT | O_NOFOLLOW,
             0o640,
         )?;
         if self.log >= 0 {
@@ -382,6 +389,8 @@ impl<P: Probe> Log for Files<'_, P> {
         let committed = *slot;
         self.run_rotation(slot).map_err(|_| {
             *slot = committed;
+            let fresh = Name::new(&[self.conf.log_name, b".new"]);
+            let _ = sys::unlink(self.dir, fresh.path());
             // Names may have been moved already; the file itself is still open, and is put back
             // under its name where that is free.
             if sys::open(self.dir, self.name(0).path(), O_RDONLY, 0).map(sys::close)
