@@ -187,8 +187,9 @@ pub(crate) fn seconds(origin: Origin, key: &str, value: i64, errors: &mut Errors
     0
 }
 
-const ULIMITS: &[&str] = &[
-    "as",
+/// Names of ulimits, in `default-ulimits`, at create and on the command line (source:
+/// docker/go-units; `as` is left out there, because a runtime could not start under it).
+pub const ULIMITS: [&str; 15] = [
     "core",
     "cpu",
     "data",

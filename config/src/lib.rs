@@ -13,6 +13,7 @@ pub mod keys;
 mod load;
 mod model;
 
+pub use check::ULIMITS;
 pub use error::{ConfigError, ConfigErrors, Origin, Warning};
 pub use flags::Flags;
 pub use load::{DEFAULT_FILE, Reloaded, load, parse_text};

@@ -13,30 +13,10 @@ use crate::container::{CreateBody, ListOptions, RemoveOptions};
 use crate::daemon::Daemon;
 use crate::errors::ApiError;
 
-/// Keys of `docker ps --filter`.
-const LIST_KEYS: &[&str] = &[
-    "ancestor",
-    "before",
-    "exited",
-    "expose",
-    "health",
-    "id",
-    "isolation",
-    "is-task",
-    "label",
-    "name",
-    "network",
-    "publish",
-    "since",
-    "status",
-    "volume",
-];
-
 /// `GET /containers/json`.
 pub(crate) async fn list(daemon: &Arc<Daemon>, request: &Request) -> Result<Reply, ApiError> {
     let query = &request.query;
     let filters = Filters::parse(query.text("filters"))?;
-    filters.validate(LIST_KEYS)?;
     let options = ListOptions {
         all: query.flag("all"),
         limit: query.number("limit")?.unwrap_or(0),

@@ -259,25 +259,6 @@ pub(crate) fn device(item: &str) -> Result<Value, FlagError> {
     }))
 }
 
-/// Names that `--ulimit` takes (source: docker/go-units).
-const ULIMITS: [&str; 15] = [
-    "core",
-    "cpu",
-    "data",
-    "fsize",
-    "locks",
-    "memlock",
-    "msgqueue",
-    "nice",
-    "nofile",
-    "nproc",
-    "rss",
-    "rtprio",
-    "rttime",
-    "sigpending",
-    "stack",
-];
-
 /// Reads `NAME=SOFT[:HARD]`; the last of one name wins, sorted by name.
 pub(crate) fn ulimits(list: &[String]) -> Result<Vec<Value>, FlagError> {
     let mut out = BTreeMap::new();
@@ -286,7 +267,7 @@ pub(crate) fn ulimits(list: &[String]) -> Result<Vec<Value>, FlagError> {
         let (name, limits) = item
             .split_once('=')
             .ok_or_else(|| bad(format!("invalid ulimit argument: {item}")))?;
-        if !ULIMITS.contains(&name) {
+        if !taffrail_config::ULIMITS.contains(&name) {
             return Err(bad(format!("invalid ulimit type: {name}")));
         }
         let number = |text: &str| -> Result<i64, FlagError> {

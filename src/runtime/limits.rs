@@ -399,6 +399,13 @@ fn rlimits_below(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What daemon.json and the command line accept is what a container can be given.
+    #[test]
+    fn names_are_those_of_the_configuration() {
+        let names: Vec<&str> = ULIMITS.iter().map(|(name, ..)| *name).collect();
+        assert_eq!(names, taffrail_config::ULIMITS);
+    }
     use std::path::PathBuf;
 
     fn facts() -> HostFacts {
