@@ -3,6 +3,7 @@
 //! - [`state`]: the state file of a running container, as it lies in memory;
 //! - [`capture`]: from a batch of bytes to records in the log, with every step replayable;
 //! - [`json`]: Docker's json-file encoding of a record;
+//! - [`local`]: the layout of the `local` format;
 //! - [`side`]: the side file beside each json-file log file;
 //! - [`utf8`], [`time`], [`crc32c`]: what those need.
 #![cfg_attr(not(test), no_std)]
@@ -10,6 +11,7 @@
 pub mod capture;
 pub mod crc32c;
 pub mod json;
+pub mod local;
 pub mod side;
 pub mod state;
 pub mod time;

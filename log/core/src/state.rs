@@ -11,7 +11,7 @@ use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering, fence};
 /// First eight bytes of a state file.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"TAFSTATE");
 /// Layout version. A monitor refuses any other; a respawn always uses the binary that made it.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Bytes of the state page.
 pub const PAGE: usize = 4096;
 /// Bytes of the stage: the most that one read takes, and as much as a pipe is grown to.
@@ -98,8 +98,31 @@ pub struct Slot {
     pub batch_mark: u32,
     /// Bytes read from stdout and stderr since the state file was made.
     pub bytes_in: [u64; 2],
-    /// Number of the oldest log file that still exists.
+    /// Number of the oldest log file that still exists, the spool left aside.
     pub oldest_file_no: u64,
+    /// `local`: salt of the current segment.
+    pub salt: u32,
+    /// `local`: offset / 64 of the attributes in force, 0 for none.
+    pub attrs_at: u32,
+    /// Seq of the piece with which each stream's open line began, and the ordinal of its last
+    /// piece; 0 if no piece of an open line is in the log.
+    pub chain_seq: [u64; 2],
+    pub ordinal: [u32; 2],
+    /// A gap that is not in the log yet: first missing record, number, bytes, time of the first and
+    /// of the last loss, errno. `gap_records` and `gap_bytes` 0: none.
+    pub gap_seq: u64,
+    pub gap_records: u64,
+    pub gap_bytes: u64,
+    pub gap_from: u64,
+    pub gap_until: u64,
+    pub gap_cause: u32,
+    pub reserved: u32,
+    /// Number of the oldest file in the spool (`oldest_file_no` if it is empty), and its bytes.
+    pub spool_oldest: u64,
+    pub spool_bytes: u64,
+    /// What the spool's bound took from readers that had not read it.
+    pub spool_lost_records: u64,
+    pub spool_lost_bytes: u64,
 }
 
 /// The state page. Fields are little-endian; all are naturally aligned.
@@ -158,8 +181,13 @@ pub struct StatePage {
     pub sentinel: [AtomicU64; 2],
     /// *daemon*: 1 once the application's stdin was closed for good.
     pub stdin_closed: AtomicU32,
-    pub reserved1: AtomicU32,
-    pub reserved2: u64,
+    /// 1 while the monitor does not read because the spool is at its bound (`mode=blocking`).
+    pub spool_blocked: AtomicU32,
+    /// *daemon*: lowest number of a file that a reader or sink still needs; `u64::MAX`: none. A file
+    /// from this number on is not removed by rotation but moved to the spool.
+    pub held_from: AtomicU64,
+    /// *daemon*: this container's share of the spool in bytes.
+    pub spool_share: AtomicU64,
     pub slots: [Slot; 2],
 }
 
