@@ -56,7 +56,8 @@ bench: build workload ## beside cat, dockerd and podman in one run, as root; pri
 demo: ## installs what is missing, builds, and shows it working, as root
 	@bash scripts/demo.sh
 
-docs: ## the API documentation of all crates
+docs: ## the tables in docs/ and the schema, from the code; the API documentation of all crates
+	TAFFRAIL_WRITE_DOCS=1 $(CARGO) test --locked -q -p taffrail-config -p taffrail-drivers
 	$(CARGO) doc --locked --workspace --no-deps
 
 release: ## the programs as they are shipped: target/release/

@@ -244,6 +244,7 @@ fn log(
                 | OptionError::NotBuilt { .. }
                 | OptionError::EmptyDriverName { .. }
                 | OptionError::DuplicateDriver { .. }
+                | OptionError::TwoFormats { .. }
                 | OptionError::NoneWithOthers { .. } => (driver_origin, "log-driver".to_owned()),
                 error => match option_of(error, &options) {
                     Some(option) => (
@@ -254,7 +255,7 @@ fn log(
                 },
             };
             let value = match error {
-                OptionError::UnknownOption { .. } => None,
+                OptionError::UnknownOption { .. } | OptionError::UnknownOptionOf { .. } => None,
                 _ => key
                     .strip_prefix("log-opts.")
                     .and_then(|option| options.get(option).cloned()),
@@ -276,7 +277,13 @@ fn log(
 /// The option that an error is about, where the error tells.
 fn option_of<'a>(error: &'a OptionError, options: &'a BTreeMap<String, String>) -> Option<&'a str> {
     match error {
-        OptionError::UnknownOption { option, .. } => Some(option),
+        OptionError::UnknownOption { option, .. } | OptionError::UnknownOptionOf { option, .. } => {
+            Some(option)
+        }
+        OptionError::Value { option, .. }
+        | OptionError::Negative { option }
+        | OptionError::CompressBool { option, .. }
+        | OptionError::MaxFileLarge { option, .. } => Some(option),
         OptionError::Mode { .. } => Some("mode"),
         OptionError::BufferSizeMode | OptionError::BufferSize { .. } => Some("max-buffer-size"),
         OptionError::CacheDisabled { .. } => Some("cache-disabled"),
@@ -284,10 +291,10 @@ fn option_of<'a>(error: &'a OptionError, options: &'a BTreeMap<String, String>) 
         | OptionError::InvalidSuffix { .. }
         | OptionError::InvalidNumber { .. }
         | OptionError::MaxSizeZero => Some("max-size"),
-        OptionError::MaxFileZero
-        | OptionError::MaxFileLarge { .. }
-        | OptionError::MaxFileNumber { .. } => Some("max-file"),
-        OptionError::Compress | OptionError::CompressValue { .. } => Some("compress"),
+        OptionError::MaxFileZero | OptionError::MaxFileNumber { .. } => Some("max-file"),
+        OptionError::Compress
+        | OptionError::CompressOneFile
+        | OptionError::CompressValue { .. } => Some("compress"),
         OptionError::Regex { pattern, .. } => ["labels-regex", "env-regex"]
             .into_iter()
             .find(|option| options.get(*option) == Some(pattern)),

@@ -53,6 +53,14 @@ pub enum OptionError {
         /// the option as given
         option: String,
     },
+    /// The same in the words of Docker's `local`.
+    #[error("unknown log opt '{option}' for log driver {driver}")]
+    UnknownOptionOf {
+        /// the driver
+        driver: &'static str,
+        /// the option as given
+        option: String,
+    },
     /// `mode` is neither `blocking` nor `non-blocking`.
     #[error("logger: logging mode not supported: {value}")]
     Mode {
@@ -111,14 +119,51 @@ pub enum OptionError {
     #[error("max-file cannot be less than 1")]
     MaxFileZero,
     /// `max-file` above what a rotation may rename.
-    #[error("max-file cannot be more than {max}")]
+    #[error("{option} cannot be more than {max}")]
     MaxFileLarge {
+        /// `max-file` or `cache-max-file`
+        option: &'static str,
         /// the most files allowed
         max: u32,
     },
     /// `compress=true` with nothing to compress.
     #[error("compress cannot be true when max-file is less than 2 or max-size is not set")]
     Compress,
+    /// A value that its option does not take.
+    #[error("invalid value for {option}: {value}: {reason}")]
+    Value {
+        /// the option
+        option: &'static str,
+        /// the value as given
+        value: String,
+        /// what is wrong with it
+        reason: String,
+    },
+    /// A number below 0.
+    #[error("{option} must not be negative")]
+    Negative {
+        /// the option
+        option: &'static str,
+    },
+    /// `compress` of `local` is no boolean.
+    #[error("invalid boolean value for {option}: {text}")]
+    CompressBool {
+        /// `compress` or `cache-compress`
+        option: &'static str,
+        /// in the words of Go's `strconv`
+        text: String,
+    },
+    /// `compress` of `local` with one file.
+    #[error("compression cannot be enabled when max file count is 1")]
+    CompressOneFile,
+    /// Two drivers that both are the log on the local disk.
+    #[error(
+        "log driver list {list:?} has two formats of the local log, \"json-file\" and \"local\": leave out one of them"
+    )]
+    TwoFormats {
+        /// the list as given
+        list: String,
+    },
     /// A regular expression, in the words of Go's `regexp`.
     #[error("error parsing regexp: {reason}: `{pattern}`")]
     Regex {

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::attrs::{AttrSelection, ContainerFacts, TagError, compile};
-use crate::common;
+use crate::attrs::{AttrSelection, ContainerFacts, TagError};
+use crate::common::{Common, is_common};
 use crate::error::{OptionError, OptionErrors};
 use crate::go::{atoi, parse_bool};
 use crate::options::{OptionKind, OptionSpec};
+use crate::selection::{is_selection, select};
 use crate::size::{Units, parse_size};
-use crate::template::Template;
 
 /// The driver's name.
 pub const NAME: &str = "json-file";
@@ -48,46 +48,6 @@ pub const OPTIONS: &[OptionSpec] = &[
         short: "Compress rotated files.",
         full: "Accepted and checked. This version leaves rotated files plain and says so in a warning.",
     },
-    OptionSpec {
-        name: "labels",
-        kind: OptionKind::List,
-        default: "",
-        allowed: "label names separated by commas, without blanks",
-        short: "Labels kept with each record.",
-        full: "Exact names; labels that the container does not have are left out.",
-    },
-    OptionSpec {
-        name: "labels-regex",
-        kind: OptionKind::Regex,
-        default: "",
-        allowed: "an RE2 expression",
-        short: "Labels kept with each record, by expression.",
-        full: "Matches anywhere in the label's name unless anchored with ^ and $.",
-    },
-    OptionSpec {
-        name: "env",
-        kind: OptionKind::List,
-        default: "",
-        allowed: "variable names separated by commas, without blanks",
-        short: "Environment variables kept with each record.",
-        full: "Exact names; variables that the container does not have are left out. An environment variable wins over a label of its name.",
-    },
-    OptionSpec {
-        name: "env-regex",
-        kind: OptionKind::Regex,
-        default: "",
-        allowed: "an RE2 expression",
-        short: "Environment variables kept with each record, by expression.",
-        full: "Matches anywhere in the variable's name unless anchored with ^ and $.",
-    },
-    OptionSpec {
-        name: "tag",
-        kind: OptionKind::Template,
-        default: "",
-        allowed: "a Go template, for example {{.Name}}/{{.ID}}",
-        short: "A tag kept with each record.",
-        full: "Kept as the attribute tag, which wins over a label or variable of that name. Evaluated once, when the container starts.",
-    },
 ];
 
 /// Checked settings of one container's json-file log.
@@ -97,6 +57,7 @@ pub struct JsonFile {
     max_file: u32,
     compress: bool,
     attrs: AttrSelection,
+    common: Common,
 }
 
 impl JsonFile {
@@ -111,6 +72,10 @@ impl JsonFile {
     /// Whether rotated files are to be compressed.
     pub fn compress(&self) -> bool {
         self.compress
+    }
+    /// What every driver takes: mode, spool, sync.
+    pub fn common(&self) -> &Common {
+        &self.common
     }
     /// Which labels, variables and tag are kept with each record.
     pub fn selection(&self) -> &AttrSelection {
@@ -134,9 +99,12 @@ pub(crate) fn validate(
 ) -> Result<(JsonFile, Vec<String>), OptionErrors> {
     let mut errors = Vec::new();
     let mut warnings = Vec::new();
-    common::check(options, &mut errors);
+    let common = Common::check(options, &mut errors);
     for option in options.keys() {
-        if !OPTIONS.iter().any(|known| known.name == option) && !common::is_common(option) {
+        if !OPTIONS.iter().any(|known| known.name == option)
+            && !is_selection(option)
+            && !is_common(option)
+        {
             errors.push(OptionError::UnknownOption {
                 driver: NAME,
                 option: option.clone(),
@@ -170,6 +138,7 @@ pub(crate) fn validate(
             Ok((n, _)) if n < 1 => errors.push(OptionError::MaxFileZero),
             Ok((_, Ok(n))) if n <= LARGEST_MAX_FILE => max_file = n,
             Ok(_) => errors.push(OptionError::MaxFileLarge {
+                option: "max-file",
                 max: LARGEST_MAX_FILE,
             }),
             Err(text) => errors.push(OptionError::MaxFileNumber { text }),
@@ -201,14 +170,7 @@ pub(crate) fn validate(
             false
         }
     };
-    let attrs = AttrSelection {
-        labels: list(options.get("labels")),
-        labels_regex: regex(options.get("labels-regex"), &mut errors),
-        env: list(options.get("env")),
-        env_regex: regex(options.get("env-regex"), &mut errors),
-        tag: tag(options.get("tag"), &mut errors),
-        config: options.clone(),
-    };
+    let attrs = select(options, &mut errors);
     if errors.is_empty() {
         Ok((
             JsonFile {
@@ -216,40 +178,13 @@ pub(crate) fn validate(
                 max_file,
                 compress,
                 attrs,
+                common,
             },
             warnings,
         ))
     } else {
         Err(OptionErrors(errors))
     }
-}
-
-fn list(value: Option<&String>) -> Vec<String> {
-    match value.map(String::as_str) {
-        None | Some("") => Vec::new(),
-        Some(names) => names.split(',').map(str::to_owned).collect(),
-    }
-}
-
-fn regex(value: Option<&String>, errors: &mut Vec<OptionError>) -> Option<regex::Regex> {
-    let pattern = value.filter(|pattern| !pattern.is_empty())?;
-    compile(pattern).map_err(|error| errors.push(error)).ok()
-}
-
-fn tag(value: Option<&String>, errors: &mut Vec<OptionError>) -> Option<Template> {
-    let text = value.filter(|text| !text.is_empty())?;
-    let template = Template::parse("log-tag", text)
-        .map_err(|error| errors.push(error.into()))
-        .ok()?;
-    // A field that no container has is found by evaluating for a made-up one. Other failures can depend on the container.
-    if let Err(error) =
-        template.render(&ContainerFacts::default().to_value(&BTreeMap::new(), &BTreeMap::new()))
-        && error.is_unknown_field()
-    {
-        errors.push(error.into());
-        return None;
-    }
-    Some(template)
 }
 
 #[cfg(test)]

@@ -9,16 +9,20 @@ mod common;
 mod error;
 mod go;
 pub mod json_file;
+pub mod local;
 mod merge;
 mod options;
 mod registry;
+mod selection;
 mod size;
 pub mod template;
 
 pub use attrs::{AttrSelection, ContainerFacts, TagError, attrs_json};
+pub use common::{Common, DEFAULT_MAX_SPOOL_SIZE, LocalCopy, LogSync, Mode};
 pub use error::{OptionError, OptionErrors};
 pub use go::{parse_bool, quote};
 pub use json_file::JsonFile;
+pub use local::Local;
 pub use merge::{Defaults, merge};
 pub use options::{OptionKind, OptionSpec};
 pub use registry::{

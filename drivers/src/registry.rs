@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use crate::common::COMMON;
 use crate::error::{OptionError, OptionErrors};
 use crate::json_file::{self, JsonFile};
+use crate::local::{self, Local};
 use crate::options::OptionSpec;
+use crate::selection::SELECTION;
 
 /// Driver when neither the container nor daemon.json names one.
 pub const DEFAULT_DRIVER: &str = "json-file";
@@ -19,8 +21,12 @@ pub struct DriverInfo {
     pub built: bool,
     /// one line
     pub text: &'static str,
-    /// its own options, without the ones common to all
+    /// its own options, without [`Self::attributes`] and the ones common to all
     pub options: &'static [OptionSpec],
+    /// `labels` ... `tag`
+    pub attributes: &'static [OptionSpec],
+    /// whether it takes the options common to all
+    pub common: bool,
 }
 
 const fn later(name: &'static str, text: &'static str) -> DriverInfo {
@@ -29,6 +35,8 @@ const fn later(name: &'static str, text: &'static str) -> DriverInfo {
         built: false,
         text,
         options: &[],
+        attributes: &[],
+        common: true,
     }
 }
 
@@ -39,14 +47,25 @@ pub const DRIVERS: &[DriverInfo] = &[
         built: true,
         text: "Docker's JSON lines in files on the local disk.",
         options: json_file::OPTIONS,
+        attributes: SELECTION,
+        common: true,
+    },
+    DriverInfo {
+        name: local::NAME,
+        built: false,
+        text: "Taffrail's checksummed, indexed and compressed log on the local disk.",
+        options: local::OPTIONS,
+        attributes: SELECTION,
+        common: true,
     },
     DriverInfo {
         name: "none",
         built: true,
         text: "Keeps nothing; `logs` has nothing to read.",
         options: &[],
+        attributes: &[],
+        common: false,
     },
-    later("local", "Compact binary log on the local disk."),
     later("journald", "The systemd journal."),
     later("syslog", "A syslog server."),
     later("fluentd", "Fluentd or Fluent Bit, forward protocol."),
@@ -64,9 +83,10 @@ pub fn driver_info(name: &str) -> Option<&'static DriverInfo> {
     DRIVERS.iter().find(|driver| driver.name == name)
 }
 
-/// Names of the options that a driver takes, its own first.
+/// The options that a driver takes, its own first.
 pub fn known_options(driver: &DriverInfo) -> impl Iterator<Item = &'static OptionSpec> {
-    driver.options.iter().chain(COMMON)
+    let common = if driver.common { COMMON } else { &[] };
+    driver.options.iter().chain(driver.attributes).chain(common)
 }
 
 pub(crate) fn built_names() -> String {
@@ -84,6 +104,8 @@ pub(crate) fn built_names() -> String {
 pub enum Plan {
     /// Docker's json-file.
     JsonFile(Box<JsonFile>),
+    /// Taffrail's own format.
+    Local(Box<Local>),
     /// No log; reading it answers 501.
     None,
 }
@@ -146,21 +168,24 @@ pub fn validate(
             list: driver.to_owned(),
         });
     }
+    if names.contains(&json_file::NAME) && names.contains(&local::NAME) {
+        errors.push(OptionError::TwoFormats {
+            list: driver.to_owned(),
+        });
+    }
     if !errors.is_empty() {
         return Err(OptionErrors(errors));
     }
-    // Only json-file and none are built and they exclude each other, so one name is left.
-    if driver == "none" {
-        return Ok(Validated {
-            plan: Plan::None,
-            warnings: Vec::new(),
-        });
-    }
-    let (json_file, warnings) = json_file::validate(options)?;
-    Ok(Validated {
-        plan: Plan::JsonFile(Box::new(json_file)),
-        warnings,
-    })
+    // Only the formats and none are built and they exclude each other, so one name is left.
+    let (plan, warnings) = match driver {
+        "none" => (Plan::None, Vec::new()),
+        local::NAME => (Plan::Local(Box::new(local::validate(options)?)), Vec::new()),
+        _ => {
+            let (json_file, warnings) = json_file::validate(options)?;
+            (Plan::JsonFile(Box::new(json_file)), warnings)
+        }
+    };
+    Ok(Validated { plan, warnings })
 }
 
 #[cfg(test)]
@@ -189,6 +214,7 @@ mod tests {
         );
         assert!(error("json-file,json-file").contains("names \"json-file\" more than once"));
         assert!(error("json-file,").contains("has an empty name"));
+        assert!(error("json-file,local").contains("two formats"));
         assert!(error("json-file,none").contains("\"none\" beside other drivers"));
         assert_eq!(error("nope,syslog").lines().count(), 2);
     }
