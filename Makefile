@@ -10,7 +10,7 @@ E2E_THREADS ?= 2
 
 .DEFAULT_GOAL := help
 
-.PHONY: help build check test test-unit test-e2e test-faults test-dockerd fuzz bench demo docs release install clean peers workload
+.PHONY: help build check test test-unit test-e2e test-faults test-dockerd fuzz bench bench-log demo docs release install clean peers workload
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,10 @@ fuzz: ## a minute for each target (needs cargo-fuzz and a nightly toolchain)
 bench: build workload ## beside cat, dockerd and podman in one run, as root; prints a table
 	@sh scripts/install-peers.sh bench
 	python3 benches/e2e/bench.py --bin $(FAST) --workload $(TARGET)/workload $(BENCH)
+
+bench-log: build workload ## a log of 10 GB in each form: finding, reading, stuck followers, the bound; BENCH="--gb 1" for less
+	@sh scripts/install-peers.sh bench
+	python3 benches/e2e/log_bench.py --bin $(FAST) --workload $(TARGET)/workload $(BENCH)
 
 demo: ## installs what is missing, builds, and shows it working, as root
 	@bash scripts/demo.sh

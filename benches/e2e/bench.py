@@ -67,6 +67,7 @@ class Engine:
     """One engine on roots of its own; `mark` finds its processes."""
 
     supervisor = None
+    drivers = ("json-file", "local")
 
     def __init__(self, name, base):
         self.name = name
@@ -170,6 +171,7 @@ class Dockerd(Engine):
 
 class Podman(Engine):
     supervisor = "conmon"
+    drivers = ("json-file",)
 
     def __init__(self, base):
         super().__init__("podman", base)
@@ -253,19 +255,20 @@ class Sampler:
         self.seconds = sum(self.last[key] - self.first.get(key, 0.0) for key in self.last)
 
 
-def capture_round(engine, mode, lines):
-    engine.docker("create", "--name", "writer", "--network", "none", "--log-driver", "json-file", "bench",
+def capture_round_of(engine, driver, mode, lines, name):
+    """A container that writes `lines` lines: seconds of its life, CPU seconds of the engine."""
+    engine.docker("create", "--name", name, "--network", "none", "--log-driver", driver, "bench",
                   "workload", "lines", f"lines={lines}", "size=100", f"mode={mode}")
     with Sampler(engine) as sampler:
-        engine.docker("start", "writer")
-        engine.docker("wait", "writer", timeout=600)
+        engine.docker("start", name)
+        engine.docker("wait", name, timeout=600)
     # The container's own life: what starting and the client take is measured elsewhere.
-    started, finished = engine.docker("inspect", "-f", "{{.State.StartedAt}} {{.State.FinishedAt}}", "writer").split()
+    started, finished = engine.docker("inspect", "-f", "{{.State.StartedAt}} {{.State.FinishedAt}}", name).split()
     took = seconds(finished) - seconds(started)
-    count = subprocess.run(engine.cli("logs", "--tail", "1", "writer"), stdout=subprocess.PIPE).stdout
+    count = subprocess.run(engine.cli("logs", "--tail", "1", name), stdout=subprocess.PIPE).stdout
     if not count.startswith(f"o {lines - 1:010} ".encode()):
         engine.error = f"the last line of {lines} is {count[:20]!r}"
-    engine.docker("rm", "writer")
+    engine.docker("rm", name)
     return took, sampler.seconds
 
 
@@ -390,9 +393,12 @@ def main():
                 results["cat"].setdefault(f"{mode} MB/s", []).append(gigabytes * 1000 / took)
                 results["cat"].setdefault(f"{mode} CPU s/GB", []).append(cpu / gigabytes)
                 for engine in engines:
-                    took, cpu = capture_round(engine, mode, options.lines)
-                    results[engine.name].setdefault(f"{mode} MB/s", []).append(gigabytes * 1000 / took)
-                    results[engine.name].setdefault(f"{mode} CPU s/GB", []).append(cpu / gigabytes)
+                    for driver, label in (("json-file", mode), ("local", f"{mode}, local")):
+                        if driver not in engine.drivers:
+                            continue
+                        took, cpu = capture_round_of(engine, driver, mode, options.lines, "writer")
+                        results[engine.name].setdefault(f"{label} MB/s", []).append(gigabytes * 1000 / took)
+                        results[engine.name].setdefault(f"{label} CPU s/GB", []).append(cpu / gigabytes)
                 print(f"{mode} writer, round {round_ + 1} of {options.rounds}", file=sys.stderr)
 
         for engine in engines:
