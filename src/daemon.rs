@@ -2,6 +2,7 @@
 
 pub(crate) mod command;
 mod locks;
+mod notify;
 pub(crate) mod run;
 mod settings;
 mod sockets;

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use super::locks::{LockError, PidFile, lock_root, make_dir};
 use super::sockets::{self, Socket, SocketError};
-use super::{Daemon, Settings};
+use super::{Daemon, Settings, notify};
 use crate::api;
 use crate::container::state::replace;
 use crate::container::table::ContainerTable;
@@ -112,21 +112,31 @@ pub(crate) async fn run(
             stopped.clone(),
         ));
     }
-    notify_service_manager("READY=1");
+    notify::tell(notify::State::Ready);
     tracing::info!(pid = std::process::id(), "daemon is ready");
 
+    let mut watchdog = notify::watchdog_interval().map(tokio::time::interval);
     loop {
+        let alive = async {
+            match &mut watchdog {
+                Some(interval) => interval.tick().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = signals.term.recv() => break,
             _ = signals.int.recv() => break,
             _ = signals.hup.recv() => {
+                notify::tell(notify::State::Reloading);
                 if let Some(settings) = reload() {
                     daemon.replace_settings(settings);
                 }
+                notify::tell(notify::State::Ready);
             }
+            _ = alive => notify::tell(notify::State::Watchdog),
         }
     }
-    notify_service_manager("STOPPING=1");
+    notify::tell(notify::State::Stopping);
     tracing::info!("daemon is ending");
     let end = async {
         daemon.end_containers().await;
@@ -252,26 +262,6 @@ fn raise_descriptor_limit() {
         .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
     if let Err(errno) = raised {
         tracing::warn!(error = %errno, "limit of open files cannot be raised");
-    }
-}
-
-/// Tells the service manager (docs: `sd_notify(3)`), if there is one.
-fn notify_service_manager(state: &str) {
-    let Some(address) = std::env::var_os("NOTIFY_SOCKET") else {
-        return;
-    };
-    let sent = std::os::unix::net::UnixDatagram::unbound().and_then(|socket| {
-        use std::os::linux::net::SocketAddrExt as _;
-        use std::os::unix::net::SocketAddr;
-        let bytes = address.as_encoded_bytes();
-        let address = match bytes.strip_prefix(b"@") {
-            Some(name) => SocketAddr::from_abstract_name(name)?,
-            None => SocketAddr::from_pathname(&address)?,
-        };
-        socket.send_to_addr(state.as_bytes(), &address)
-    });
-    if let Err(error) = sent {
-        tracing::warn!(error = %error, "service manager cannot be told");
     }
 }
 
