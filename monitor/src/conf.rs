@@ -14,6 +14,16 @@ pub struct Conf<'a> {
     pub log_name: &'a [u8],
     /// Folder of the side files (with NUL).
     pub index_dir: &'a [u8],
+    /// Folder of closed files past retention that are still needed (with NUL), or empty.
+    pub spool_dir: &'a [u8],
+    /// Folder where the daemon leaves compressed files (with NUL), or empty.
+    pub tmp_dir: &'a [u8],
+    /// The `local` format; `log_name` means nothing then.
+    pub local: bool,
+    /// Number of the container's run, from 1.
+    pub run: u32,
+    /// Each batch is on disk before it counts.
+    pub sync: bool,
     pub max_size: u64,
     pub max_file: u64,
     /// JSON object of attributes, or empty.
@@ -36,6 +46,11 @@ pub fn read(bytes: &[u8]) -> Option<Conf<'_>> {
         log_dir: b"",
         log_name: b"",
         index_dir: b"",
+        spool_dir: b"",
+        tmp_dir: b"",
+        local: false,
+        run: 1,
+        sync: false,
         max_size: 0,
         max_file: 1,
         attrs: b"",
@@ -59,6 +74,17 @@ pub fn read(bytes: &[u8]) -> Option<Conf<'_>> {
             b"log_dir" => conf.log_dir = with_nul,
             b"log_name" if value.len() <= 200 => conf.log_name = value,
             b"index_dir" => conf.index_dir = with_nul,
+            b"spool_dir" => conf.spool_dir = with_nul,
+            b"tmp_dir" => conf.tmp_dir = with_nul,
+            b"format" => {
+                conf.local = match value {
+                    b"local" => true,
+                    b"json-file" => false,
+                    _ => return None,
+                }
+            }
+            b"run" => conf.run = u32::try_from(parse(value)?).ok()?,
+            b"sync" => conf.sync = value == b"1",
             b"max_size" => conf.max_size = parse(value)?,
             b"max_file" => conf.max_file = parse(value)?.max(1),
             b"attrs" => conf.attrs = value,
@@ -94,6 +120,9 @@ mod tests {
         assert!(read(b"no end").is_none());
         assert!(read(b"max_size=x\0").is_none());
         assert!(read(b"what=1\0").is_none());
+        assert!(read(b"format=xml\0").is_none());
+        let c = read(b"format=local\0run=3\0sync=1\0").unwrap();
+        assert_eq!((c.local, c.run, c.sync), (true, 3, true));
         assert!(read(b"").is_some());
     }
 }

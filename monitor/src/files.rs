@@ -1,9 +1,13 @@
 //! The log on disk: the current file, its side file, rotation, the attach spool, the doorbell.
 
+mod json;
+mod retire;
+mod segments;
+
 use core::marker::PhantomData;
 use core::sync::atomic::Ordering;
 
-use taffrail_log_core::capture::Log;
+use taffrail_log_core::capture::{self, Format, Log};
 use taffrail_log_core::side;
 use taffrail_log_core::state::{Slot, phase};
 
@@ -21,6 +25,8 @@ use crate::text::Name;
 pub const SEGMENT: u64 = 256 * 1024;
 /// Connections of daemons that a monitor serves at once.
 pub const DAEMONS: usize = 4;
+/// [`taffrail_log_core::local::ALIGN`] as an offset.
+const ALIGN: u64 = taffrail_log_core::local::ALIGN as u64;
 /// The rotation failed; the file goes on for a while.
 pub const NO_ROTATION: Errno = Errno(4095);
 
@@ -36,6 +42,10 @@ pub struct Files<'c, P> {
     /// Why there is no `log`.
     no_log: Errno,
     side: Fd,
+    spool: Fd,
+    tmp: Fd,
+    /// Written since the last sync (`sync=record`).
+    dirty: bool,
     segment: Fd,
     segment_no: u64,
     /// Sockets of daemons, -1 where free.
@@ -58,6 +68,9 @@ impl<'c, P: Probe> Files<'c, P> {
             log: -1,
             no_log: Errno::ENOENT,
             side: -1,
+            spool: -1,
+            tmp: -1,
+            dirty: false,
             segment: -1,
             segment_no: u64::MAX,
             daemons: [-1; DAEMONS],
@@ -89,6 +102,20 @@ impl<'c, P: Probe> Files<'c, P> {
             Err(e) => self.no_log = e,
         }
         self.index = open(self.index, self.conf.index_dir).unwrap_or(-1);
+        self.spool = open(self.spool, self.conf.spool_dir).unwrap_or(-1);
+        self.tmp = open(self.tmp, self.conf.tmp_dir).unwrap_or(-1);
+    }
+
+    /// How records are stored, with `max_size` bytes a file.
+    #[must_use]
+    pub fn format(&self, max_size: u64) -> Format<'c> {
+        Format {
+            local: self.conf.local,
+            run: self.conf.run,
+            max_size,
+            attrs: self.conf.attrs,
+            discard: self.conf.discard,
+        }
     }
 
     /// The current file by its name, or none.
@@ -97,7 +124,7 @@ impl<'c, P: Probe> Files<'c, P> {
         if self.dir < 0 {
             return;
         }
-        let name = self.name(0);
+        let name = self.current_name(slot);
         let opened = sys::open(self.dir, name.path(), O_RDWR | O_CREAT | O_NOFOLLOW, 0o640);
         let cut = opened.and_then(|fd| {
             let stat = sys::fstat(fd)?;
@@ -132,6 +159,11 @@ impl<'c, P: Probe> Files<'c, P> {
     /// committed file under the name that it has by now.
     pub fn call_off_rotation(&mut self, slot: &Slot) {
         self.open_folders();
+        if self.conf.local {
+            self.open_log(slot);
+            self.state.set_phase(phase::BATCH);
+            return;
+        }
         for generation in 0..2 {
             let name = self.name(generation);
             let Ok(fd) = sys::open(self.dir, name.path(), O_RDWR | O_NOFOLLOW, 0) else {
@@ -171,28 +203,37 @@ impl<'c, P: Probe> Files<'c, P> {
     }
 
     /// Makes the slot's view of the current file true: inode, a size that somebody else cut, a
-    /// side file with its header.
-    pub fn settle(&mut self, slot: &mut Slot) {
+    /// side file with its header, what a segment and a run begin with.
+    ///
+    /// # Errors
+    /// The log does not take what a segment or a run begins with.
+    pub fn settle(&mut self, slot: &mut Slot) -> Result<()> {
         if !self.has_log() {
             self.open_log(slot);
         }
         if self.log < 0 {
-            return;
+            return Ok(());
         }
         let Ok(stat) = sys::fstat(self.log) else {
-            return;
+            return Ok(());
+        };
+        let new_end = if self.conf.local {
+            // Batches begin at multiples of their alignment.
+            stat.size.next_multiple_of(ALIGN)
+        } else {
+            stat.size
         };
         if stat.size < slot.offset {
             // Truncated from outside: go on at the new end (decision 11).
             slot.lost_bytes += slot.offset - stat.size;
             slot.lost_cause = Errno::ENOENT.0 as u32;
-            slot.offset = stat.size;
+            slot.offset = new_end;
             slot.block_offset = slot.offset;
             slot.block_crc = 0;
         }
         if slot.inode != 0 && slot.inode != stat.inode && stat.size > slot.offset {
             // Another file took its place: nothing of it is written over.
-            slot.offset = stat.size;
+            slot.offset = new_end;
             slot.block_offset = slot.offset;
             slot.block_crc = 0;
         }
@@ -200,6 +241,11 @@ impl<'c, P: Probe> Files<'c, P> {
             slot.inode = stat.inode;
             self.side_header(slot);
         }
+        if self.conf.local {
+            self.begin_segment(slot)?;
+        }
+        capture::mark_run(self, slot, self.conf.run, sys::now(sys::REALTIME));
+        Ok(())
     }
 
     fn side_header(&mut self, slot: &mut Slot) {
@@ -266,89 +312,56 @@ impl<'c, P: Probe> Files<'c, P> {
         }
     }
 
-    fn name(&self, generation: u64) -> Name {
-        let name = Name::new(&[self.conf.log_name]);
-        if generation == 0 {
-            name
+    /// Finishes or makes the rotation that `slot` is in. Every step can be done again.
+    ///
+    /// # Errors
+    /// Nothing was changed for good, the current file goes on.
+    pub fn run_rotation(&mut self, slot: &mut Slot) -> Result<()> {
+        self.open_folders();
+        if self.conf.local {
+            self.rotate_segments(slot)
         } else {
-            let mut name = name;
-            name.push(b".");
-            name.number(generation)
+            self.rotate_names(slot)
         }
     }
 
-    /// Finishes or makes the rotation that `slot` is in. Every step can be done again: the
-    /// counter in the page is at most one behind, and a rename that was done finds no source.
+    fn current_name(&self, slot: &Slot) -> Name {
+        if self.conf.local {
+            segments::name(slot.file_no, b".seg")
+        } else {
+            self.name(0)
+        }
+    }
+
+    /// The daemon compressed file `number`: takes the result in its place.
     ///
     /// # Errors
-    /// [`NO_ROTATION`]: nothing was changed for good, the current file goes on.
-    pub fn run_rotation(&mut self, slot: &mut Slot) -> Result<()> {
+    /// ENOENT if the file is gone or the current one; what the renaming gives.
+    pub fn publish(&mut self, slot: &Slot, number: u64) -> Result<()> {
         self.open_folders();
-        let page = self.state.page();
-        let existing = slot.file_no - slot.oldest_file_no.min(slot.file_no);
-        let keep = self.conf.max_file.max(1) - 1;
-        let mut step = 0;
-        let mut todo = |act: &mut dyn FnMut() -> Result<()>| -> Result<()> {
-            step += 1;
-            if page.rotate_step.load(Ordering::Relaxed) >= step {
-                return Ok(());
-            }
-            P::step(13);
-            match act() {
-                Ok(()) | Err(Errno::ENOENT) => {}
-                Err(e) => return Err(e),
-            }
-            P::step(14);
-            page.rotate_step.store(step, Ordering::Release);
-            Ok(())
+        if number < slot.oldest_file_no || number >= slot.file_no || self.tmp < 0 {
+            return Err(Errno::ENOENT);
+        }
+        let (plain, packed, from) = if self.conf.local {
+            (
+                segments::name(number, b".seg"),
+                segments::name(number, b".seg.zst"),
+                segments::name(number, b".zst"),
+            )
+        } else {
+            let generation = slot.file_no - number;
+            (
+                self.name(generation),
+                self.packed(generation),
+                segments::name(number, b".gz"),
+            )
         };
-        // The next file first: when it cannot be made, nothing has been given up for it.
-        let (fresh, current) = (Name::new(&[self.conf.log_name, b".new"]), self.name(0));
-        let made = O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW;
-        sys::open(self.dir, fresh.path(), made, 0o640).map(sys::close)?;
-        P::step(15);
-        if existing + 1 > keep {
-            // The oldest makes room: with keep 0 that is the current file itself.
-            let oldest = self.name(keep);
-            todo(&mut || sys::unlink(self.dir, oldest.path()))?;
-        }
-        for to in (1..=keep.min(existing + 1)).rev() {
-            let (from, to) = (self.name(to - 1), self.name(to));
-            todo(&mut || sys::rename(self.dir, from.path(), to.path()))?;
-        }
-        todo(&mut || sys::rename(self.dir, fresh.path(), current.path()))?;
-        // Made once more by a replay that had nothing left to do.
-        let _ = sys::unlink(self.dir, fresh.path());
-        let log = sys::open(
-            self.dir,
-            current.path(),
-            O_RDWR | O_CREAT | O_NOFOLLOW,
-            0o640,
-        )?;
-        if self.log >= 0 {
-            sys::close(self.log);
-        }
-        self.log = log;
-        slot.file_no += 1;
-        slot.oldest_file_no = slot
-            .oldest_file_no
-            .max(slot.file_no - keep.min(slot.file_no - 1));
-        slot.offset = 0;
-        slot.inode = sys::fstat(log)?.inode;
-        slot.block_offset = 0;
-        slot.block_crc = 0;
-        self.open_side(slot.file_no, true);
-        self.side_header(slot);
-        P::step(16);
-        if self.index >= 0 && slot.oldest_file_no > 1 {
-            let _ = sys::unlink(
-                self.index,
-                Name::new(&[]).number(slot.oldest_file_no - 1).path(),
-            );
-        }
-        P::step(17);
-        self.commit(slot, phase::BATCH);
-        Ok(())
+        sys::open(self.dir, plain.path(), O_RDONLY, 0).map(sys::close)?;
+        P::step(29);
+        sys::rename_to(self.tmp, from.path(), self.dir, packed.path())?;
+        P::step(30);
+        // With both there, readers take the plain one; the daemon packs it again.
+        sys::unlink(self.dir, plain.path())
     }
 }
 
@@ -361,19 +374,40 @@ impl<P: Probe> Log for Files<'_, P> {
             return Err(self.no_log);
         }
         sys::pwrite_all(self.log, bytes, at)?;
+        self.dirty = true;
         P::step(8);
         Ok(())
     }
 
-    fn write_side(&mut self, at: u64, entry: &[u8; side::ENTRY]) {
-        if self.side >= 0 {
-            P::step(20);
-            let _ = sys::pwrite_all(self.side, entry, at);
-            P::step(21);
+    fn write_parts(&mut self, at: u64, parts: &[&[u8]]) -> Result<()> {
+        P::step(7);
+        if self.log < 0 {
+            return Err(self.no_log);
         }
+        sys::pwritev_all(self.log, parts, at)?;
+        self.dirty = true;
+        P::step(8);
+        Ok(())
+    }
+
+    fn write_side(&mut self, at: u64, entry: &[u8; side::ENTRY]) -> bool {
+        if self.side < 0 {
+            return false;
+        }
+        P::step(20);
+        let written = sys::pwrite_all(self.side, entry, at).is_ok();
+        P::step(21);
+        written
     }
 
     fn commit(&mut self, slot: &Slot, phase: u8) {
+        if self.conf.sync && self.dirty {
+            if sys::fdatasync(self.log).is_err() {
+                let anomalies = &self.state.page().anomalies;
+                anomalies.fetch_add(1, Ordering::Relaxed);
+            }
+            self.dirty = false;
+        }
         P::step(9);
         self.state.write_other(slot);
         P::step(10);
@@ -389,14 +423,8 @@ impl<P: Probe> Log for Files<'_, P> {
         let committed = *slot;
         self.run_rotation(slot).map_err(|_| {
             *slot = committed;
-            let fresh = Name::new(&[self.conf.log_name, b".new"]);
-            let _ = sys::unlink(self.dir, fresh.path());
-            // Names may have been moved already; the file itself is still open, and is put back
-            // under its name where that is free.
-            if sys::open(self.dir, self.name(0).path(), O_RDONLY, 0).map(sys::close)
-                == Err(Errno::ENOENT)
-            {
-                let _ = sys::rename(self.dir, self.name(1).path(), self.name(0).path());
+            if !self.conf.local {
+                self.put_names_back();
             }
             self.state.set_phase(phase::BATCH);
             NO_ROTATION

@@ -474,6 +474,22 @@ impl<P: Probe> Monitor<'_, P> {
         }
     }
 
+    /// Lets go of spooled files that nobody needs any more.
+    fn let_go(&mut self) {
+        if self.slot.spool_oldest >= self.slot.oldest_file_no
+            || self.state.word().phase != phase::IDLE
+        {
+            return;
+        }
+        let mut slot = self.slot;
+        self.files.bound_spool(&mut slot);
+        if slot != self.slot {
+            use capture::Log;
+            self.slot = slot;
+            self.files.commit(&slot, phase::IDLE);
+        }
+    }
+
     fn accept(&mut self) {
         let Ok(fd) = sys::accept(self.control) else {
             return;
@@ -525,6 +541,17 @@ impl<P: Probe> Monitor<'_, P> {
                         sys::close(self.stdin);
                         self.stdin = -1;
                     }
+                    self.let_go();
+                }
+                Some(kind::PUBLISH) => {
+                    let number = Message::decode(&buf[..n]).map_or(0, |m| m.c);
+                    let done = self.files.publish(&self.slot, number);
+                    let reply = Message {
+                        a: done.map_or_else(|e| e.0, |()| 0),
+                        c: number,
+                        ..Message::new(if done.is_ok() { kind::OK } else { kind::FAILED }, self.id)
+                    };
+                    let _ = sys::send(fd, &reply.encode(), None);
                 }
                 other => {
                     let reply = Message {

@@ -42,6 +42,9 @@ pub mod kind {
     pub const UNSUPPORTED: u16 = 14;
     /// daemon → keeper: end if you hold no container. Answered by [`FAILED`] if it does.
     pub const SHUTDOWN: u16 = 15;
+    /// daemon → monitor: the compressed form of log file `c` lies in the container's `tmp` folder;
+    /// take it in the plain file's place. Answered by [`OK`] or [`FAILED`], with the same `c`.
+    pub const PUBLISH: u16 = 16;
 }
 
 /// One message.

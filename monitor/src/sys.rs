@@ -59,6 +59,7 @@ mod nr {
     pub(super) const KILL: usize = 62;
     pub(super) const FCNTL: usize = 72;
     pub(super) const FLOCK: usize = 73;
+    pub(super) const FDATASYNC: usize = 75;
     pub(super) const FTRUNCATE: usize = 77;
     pub(super) const CHDIR: usize = 80;
     pub(super) const SETSID: usize = 112;
@@ -75,6 +76,7 @@ mod nr {
     pub(super) const SPLICE: usize = 275;
     pub(super) const TEE: usize = 276;
     pub(super) const EPOLL_PWAIT: usize = 281;
+    pub(super) const PWRITEV: usize = 296;
     pub(super) const ACCEPT4: usize = 288;
     pub(super) const SIGNALFD4: usize = 289;
     pub(super) const EPOLL_CREATE1: usize = 291;
@@ -187,6 +189,39 @@ pub fn pwrite_all(fd: Fd, mut buf: &[u8], mut at: u64) -> Result<()> {
     }
     Ok(())
 }
+/// Writes `parts` one after the other from `at` on; at most eight of them.
+pub fn pwritev_all(fd: Fd, parts: &[&[u8]], mut at: u64) -> Result<()> {
+    let mut vector = [[0usize; 2]; 8];
+    let mut n = 0;
+    for part in parts.iter().filter(|part| !part.is_empty()) {
+        // A ninth part would be a mistake in this program, and is not written silently.
+        *vector.get_mut(n).ok_or(Errno::EINVAL)? = [part.as_ptr() as usize, part.len()];
+        n += 1;
+    }
+    let mut rest = &mut vector[..n];
+    while !rest.is_empty() {
+        let mut done = sys!(nr::PWRITEV, fd, rest.as_ptr(), rest.len(), at, 0)?;
+        if done == 0 {
+            return Err(Errno::ENOSPC);
+        }
+        at += done as u64;
+        while let [first, ..] = &mut *rest {
+            if done < first[1] {
+                first[0] += done;
+                first[1] -= done;
+                break;
+            }
+            done -= first[1];
+            rest = &mut rest[1..];
+        }
+    }
+    Ok(())
+}
+/// # Errors
+/// The file's data may not be on disk.
+pub fn fdatasync(fd: Fd) -> Result<()> {
+    sys!(nr::FDATASYNC, fd).map(drop)
+}
 pub fn ftruncate(fd: Fd, size: u64) -> Result<()> {
     sys!(nr::FTRUNCATE, fd, size).map(drop)
 }
@@ -194,7 +229,10 @@ pub fn unlink(dir: Fd, path: CPath<'_>) -> Result<()> {
     sys!(nr::UNLINKAT, dir, path.ptr(), 0).map(drop)
 }
 pub fn rename(dir: Fd, from: CPath<'_>, to: CPath<'_>) -> Result<()> {
-    sys!(nr::RENAMEAT, dir, from.ptr(), dir, to.ptr()).map(drop)
+    rename_to(dir, from, dir, to)
+}
+pub fn rename_to(dir: Fd, from: CPath<'_>, to_dir: Fd, to: CPath<'_>) -> Result<()> {
+    sys!(nr::RENAMEAT, dir, from.ptr(), to_dir, to.ptr()).map(drop)
 }
 pub fn mkdir(dir: Fd, path: CPath<'_>, mode: usize) -> Result<()> {
     sys!(nr::MKDIRAT, dir, path.ptr(), mode).map(drop)

@@ -102,8 +102,11 @@ pub struct Slot {
     pub oldest_file_no: u64,
     /// `local`: salt of the current segment.
     pub salt: u32,
+    /// 1 once the run is marked in the index.
+    pub run_marked: u32,
     /// `local`: offset / 64 of the attributes in force, 0 for none.
     pub attrs_at: u32,
+    pub reserved: u32,
     /// Seq of the piece with which each stream's open line began, and the ordinal of its last
     /// piece; 0 if no piece of an open line is in the log.
     pub chain_seq: [u64; 2],
@@ -116,7 +119,8 @@ pub struct Slot {
     pub gap_from: u64,
     pub gap_until: u64,
     pub gap_cause: u32,
-    pub reserved: u32,
+    /// `local`: 1 once the current segment has a batch of records or a gap.
+    pub segment_used: u32,
     /// Number of the oldest file in the spool (`oldest_file_no` if it is empty), and its bytes.
     pub spool_oldest: u64,
     pub spool_bytes: u64,

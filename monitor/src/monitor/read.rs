@@ -40,8 +40,10 @@ impl<P: Probe> Monitor<'_, P> {
             _ => {}
         }
         let mut slot = self.slot;
-        self.files.settle(&mut slot);
-        if slot != self.slot {
+        self.files.recount_spool(&mut slot);
+        // A log that does not take it now is tried again with the next batch.
+        let settled = self.files.settle(&mut slot);
+        if settled.is_ok() && slot != self.slot {
             self.slot = slot;
             use capture::Log;
             self.files.commit(&slot, phase::IDLE);

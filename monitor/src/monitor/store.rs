@@ -20,14 +20,18 @@ impl<P: Probe> Monitor<'_, P> {
         loop {
             let mut slot = self.slot;
             let first = begin(&mut slot, self.attach_no);
-            if first || !self.files.has_log() {
-                self.files.settle(&mut slot);
-            }
+            let settled = if first || !self.files.has_log() {
+                self.files.settle(&mut slot)
+            } else {
+                Ok(())
+            };
             if first && page.attach_want.load(Ordering::Acquire) != 0 {
                 self.files.attach(&mut slot, stream, stage);
             }
-            let done = self.encode(&mut slot, |files, slot, format, buffers, ring| {
-                capture::batch(files, slot, format, buffers, ring, stream, stage, time)
+            let done = settled.and_then(|()| {
+                self.encode(&mut slot, |files, slot, format, buffers, ring| {
+                    capture::batch(files, slot, format, buffers, ring, stream, stage, time)
+                })
             });
             self.slot = self.state.slot();
             match done {
@@ -44,7 +48,8 @@ impl<P: Probe> Monitor<'_, P> {
                     {
                         self.files.attach(&mut slot, stream, stage);
                     }
-                    capture::drop_batch(&mut self.files, &mut slot, stream, stage, e.0 as u32);
+                    let cause = e.0 as u32;
+                    capture::drop_batch(&mut self.files, &mut slot, stream, stage, time, cause);
                     self.slot = slot;
                     return;
                 }
@@ -66,11 +71,9 @@ impl<P: Probe> Monitor<'_, P> {
     ) -> Result<()> {
         let stream = (self.state.page().batch_stream.load(Ordering::Relaxed) & 1) as usize;
         let rotate = sys::now(sys::MONOTONIC) >= self.no_rotation_until;
-        let format = Format {
-            max_size: if rotate { self.conf().max_size } else { 0 },
-            attrs: self.files.conf.attrs,
-            discard: self.conf().discard,
-        };
+        let format = self
+            .files
+            .format(if rotate { self.conf().max_size } else { 0 });
         // SAFETY: `out` is a private mapping of OUT + LINE bytes, lent to one step at a time.
         let (out, line) = unsafe {
             (
@@ -129,7 +132,8 @@ impl<P: Probe> Monitor<'_, P> {
                 Err(e) => {
                     let mut slot = self.slot;
                     slot.eof |= 1 << stream;
-                    capture::drop_batch(&mut self.files, &mut slot, stream, &[], e.0 as u32);
+                    let cause = e.0 as u32;
+                    capture::drop_batch(&mut self.files, &mut slot, stream, &[], time, cause);
                     self.slot = slot;
                     return;
                 }

@@ -1,0 +1,309 @@
+//! From a batch of bytes into a segment of the `local` format. As in [`capture`](crate::capture),
+//! all of it is a function of stage, carry ring and committed slot.
+
+use crate::capture::{
+    Buffers, Format, Log, Next, PIECE, Ring, border_tail, close_block, next_piece, take,
+};
+use crate::crc32c;
+use crate::local::{
+    ALIGN, BLOCK, Batch, Gap, MAX_RECORDS, batch_size, flag, kind, payload_at, table_entries,
+};
+use crate::state::{Slot, phase};
+
+/// Most checksums behind a header of records.
+const TABLE: usize = MAX_RECORDS.div_ceil(BLOCK) - 1;
+/// What fills a batch up to the next multiple of [`ALIGN`].
+const ZEROS: [u8; ALIGN] = [0; ALIGN];
+
+/// The records of a batch.
+struct Cut {
+    count: u32,
+    /// Bytes of the carry that are in them: all or nothing but for a line of over 16 KiB.
+    from_carry: usize,
+    /// Bytes of the stage that are in them.
+    used: usize,
+    flags: u16,
+    /// Ordinal and chain of the first record.
+    ordinal: u32,
+    chain_seq: u64,
+}
+
+/// Cuts the batch into records and takes their chains into `work`.
+fn cut(work: &mut Slot, ring: &Ring<'_>, stream: usize, stage: &[u8], last: bool) -> Cut {
+    let carry_at = work.carry_at[stream];
+    let mut carry = work.carry_len[stream] as usize;
+    let mut at = (work.consumed as usize).min(stage.len());
+    let mut cut = Cut {
+        count: 0,
+        from_carry: 0,
+        used: 0,
+        flags: 0,
+        ordinal: 0,
+        chain_seq: 0,
+    };
+    let begin = at;
+    let mut ordinal = work.ordinal[stream];
+    let mut chain_seq = work.chain_seq[stream];
+    loop {
+        let fresh = &stage[at..];
+        let skip = cut.from_carry as u32;
+        let next = next_piece(carry, fresh, || {
+            border_tail(ring, carry_at.wrapping_add(skip), carry, fresh)
+        });
+        let (content, newline) = match next {
+            Next::Piece { content, newline } => (content, newline),
+            Next::Open if last && carry > 0 => {
+                cut.flags |= flag::STREAM_END;
+                (carry, false)
+            }
+            Next::Open => break,
+        };
+        let continues = ordinal > 0;
+        let seq = work.next_seq + u64::from(cut.count);
+        if continues {
+            ordinal += 1;
+        } else if !newline {
+            ordinal = 1;
+            chain_seq = seq;
+        }
+        if cut.count == 0 && ordinal > 0 {
+            cut.ordinal = ordinal;
+            cut.chain_seq = chain_seq;
+            if continues {
+                cut.flags |= flag::CONTINUES;
+            }
+        }
+        if newline {
+            ordinal = 0;
+            cut.flags &= !flag::OPEN;
+        } else {
+            cut.flags |= flag::OPEN;
+        }
+        let taken = content.min(carry);
+        cut.from_carry += taken;
+        carry -= taken;
+        at += content - taken + usize::from(newline);
+        cut.count += 1;
+    }
+    cut.used = at - begin;
+    work.ordinal[stream] = ordinal;
+    work.chain_seq[stream] = chain_seq;
+    cut
+}
+
+/// Checksums of a payload that lies in parts.
+struct Blocks {
+    first: u32,
+    table: [u8; 4 * TABLE],
+}
+
+fn blocks(parts: [&[u8]; 3]) -> Blocks {
+    let mut out = Blocks {
+        first: 0,
+        table: [0; 4 * TABLE],
+    };
+    let (mut crc, mut filled, mut number) = (0, 0, 0);
+    let mut close = |crc: u32| {
+        match number {
+            0 => out.first = crc,
+            n => out.table[4 * (n - 1)..4 * n].copy_from_slice(&crc.to_le_bytes()),
+        }
+        number += 1;
+    };
+    for mut part in parts {
+        while !part.is_empty() {
+            let (now, rest) = part.split_at(part.len().min(BLOCK - filled));
+            crc = crc32c::update(crc, now);
+            filled += now.len();
+            part = rest;
+            if filled == BLOCK {
+                close(crc);
+                (crc, filled) = (0, 0);
+            }
+        }
+    }
+    if filled > 0 {
+        close(crc);
+    }
+    out
+}
+
+/// Takes a batch into the current segment; the segment has its header already. The arguments are
+/// those of the json-file side.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "each names one part of the state file or the spec"
+)]
+pub(crate) fn run<L: Log>(
+    log: &mut L,
+    work: &mut Slot,
+    slot: &mut Slot,
+    format: &Format<'_>,
+    _: &mut Buffers<'_>,
+    ring: &mut Ring<'_>,
+    stream: usize,
+    stage: &[u8],
+    time: u64,
+    last: bool,
+) -> Result<(), L::Error> {
+    let begin = (work.consumed as usize).min(stage.len());
+    let before = (work.ordinal, work.chain_seq);
+    let records = cut(work, ring, stream, stage, last);
+    let gap = work.gap_records > 0 || work.gap_bytes > 0;
+    if records.count > 0 {
+        if format.max_size > 0 && work.offset >= format.max_size && work.segment_used != 0 {
+            close_block(log, work, true);
+            let after = (work.ordinal, work.chain_seq);
+            (work.ordinal, work.chain_seq) = before;
+            log.commit(work, phase::BATCH);
+            *slot = *work;
+            log.rotate(work)?;
+            *slot = *work;
+            (work.ordinal, work.chain_seq) = after;
+        }
+        let first_time = time.max(work.last_time + 1);
+        if gap {
+            write_gap(log, work, format)?;
+        }
+        if work.block_offset == work.offset {
+            work.block_seq = work.next_seq;
+            work.block_time = first_time;
+        }
+        let (a, b) = ring.parts(work.carry_at[stream], records.from_carry);
+        let c = &stage[begin..begin + records.used];
+        let length = (records.from_carry + records.used) as u32;
+        let sums = blocks([a, b, c]);
+        let header = Batch {
+            attrs: work.attrs_at,
+            seq: work.next_seq,
+            time: first_time,
+            epoch: work.epoch as u32,
+            run: format.run,
+            length,
+            count: records.count,
+            kind: kind::RECORDS,
+            stream: stream as u8 + 1,
+            flags: records.flags,
+            ordinal: records.ordinal,
+            chain_seq: records.chain_seq,
+            crc0: sums.first,
+        }
+        .encode(work.salt);
+        let table = &sums.table[..4 * table_entries(length)];
+        let size = batch_size(length);
+        let padding = &ZEROS[..size as usize - payload_at(length) - length as usize];
+        log.write_parts(work.offset, &[&header, table, a, b, c, padding])?;
+        work.offset += size;
+        work.segment_used = 1;
+        work.next_seq += u64::from(records.count);
+        work.last_time = first_time + u64::from(records.count - 1);
+    }
+    work.carry_at[stream] =
+        work.carry_at[stream].wrapping_add(records.from_carry as u32) % crate::state::RING as u32;
+    work.carry_len[stream] -= records.from_carry as u32;
+    let open = &stage[begin + records.used..];
+    ring.write(
+        work.carry_at[stream].wrapping_add(work.carry_len[stream]),
+        open,
+    );
+    work.carry_len[stream] += open.len() as u32;
+    debug_assert!(
+        work.carry_len[stream] < PIECE as u32,
+        "a carry is shorter than a piece"
+    );
+    work.chain = work.chain & !(1 << stream) | u32::from(work.ordinal[stream] > 0) << stream;
+    take(work, stream, stage.len());
+    close_block(log, work, false);
+    // A segment finds its own damage: its blocks have checksums.
+    work.block_crc = 0;
+    Ok(())
+}
+
+/// Stores the pending gap.
+fn write_gap<L: Log>(log: &mut L, work: &mut Slot, format: &Format<'_>) -> Result<(), L::Error> {
+    let payload = Gap {
+        bytes: work.gap_bytes,
+        until: work.gap_until,
+        cause: work.gap_cause,
+    }
+    .encode();
+    let header = Batch {
+        attrs: work.attrs_at,
+        seq: work.gap_seq,
+        time: work.gap_from,
+        epoch: work.epoch as u32,
+        run: format.run,
+        length: Gap::SIZE as u32,
+        // What is lost by the billion is still counted in `lost_records`.
+        count: u32::try_from(work.gap_records).unwrap_or(u32::MAX),
+        kind: kind::GAP,
+        crc0: crc32c::update(0, &payload),
+        ..Batch::default()
+    }
+    .encode(work.salt);
+    if work.block_offset == work.offset {
+        work.block_seq = work.gap_seq;
+        work.block_time = work.gap_from;
+    }
+    log.write_parts(
+        work.offset,
+        &[&header, &payload, &ZEROS[..ALIGN - Gap::SIZE]],
+    )?;
+    work.offset += batch_size(Gap::SIZE as u32);
+    work.segment_used = 1;
+    work.gap_records = 0;
+    work.gap_bytes = 0;
+    Ok(())
+}
+
+/// The attributes of a run as a batch at `work.offset`, and all that follows from it.
+///
+/// # Errors
+/// Those of `log`.
+pub fn write_attrs<L: Log>(
+    log: &mut L,
+    work: &mut Slot,
+    format: &Format<'_>,
+    time: u64,
+) -> Result<(), L::Error> {
+    if format.attrs.is_empty() || format.attrs.len() > crate::local::MAX_ATTRS {
+        return Ok(());
+    }
+    let length = format.attrs.len() as u32;
+    let at = work.offset;
+    let mut crc0 = 0;
+    // The table is written a checksum at a time: it is done once a segment, and may be long.
+    for (n, block) in format.attrs.chunks(BLOCK).enumerate() {
+        let crc = crc32c::update(0, block);
+        if n == 0 {
+            crc0 = crc;
+        } else {
+            log.write(at + (ALIGN + 4 * (n - 1)) as u64, &crc.to_le_bytes())?;
+        }
+    }
+    // Beyond 2^32 × 64 bytes an offset has no place in a header; segments end long before.
+    let attrs = u32::try_from(at / ALIGN as u64).unwrap_or(0);
+    let header = Batch {
+        attrs,
+        seq: work.next_seq,
+        time,
+        epoch: work.epoch as u32,
+        run: format.run,
+        length,
+        kind: kind::ATTRS,
+        crc0,
+        ..Batch::default()
+    }
+    .encode(work.salt);
+    let size = batch_size(length);
+    let padding = &ZEROS[..size as usize - payload_at(length) - length as usize];
+    log.write(at, &header)?;
+    log.write_parts(at + payload_at(length) as u64, &[format.attrs, padding])?;
+    if work.block_offset == work.offset {
+        work.block_seq = work.next_seq;
+        work.block_time = time;
+    }
+    work.offset += size;
+    work.attrs_at = attrs;
+    Ok(())
+}
