@@ -266,8 +266,10 @@ fn expected(stream: &[u8]) -> Vec<String> {
         .collect()
 }
 
+type Batches = Vec<(usize, Vec<u8>)>;
+
 /// Batches of both streams, and what each stream has in all.
-fn random_batches(random: &mut Xorshift) -> (Vec<(usize, Vec<u8>)>, [Vec<u8>; 2]) {
+fn random_batches(random: &mut Xorshift) -> (Batches, [Vec<u8>; 2]) {
     let mut batches = Vec::new();
     let mut streams = [Vec::new(), Vec::new()];
     for _ in 0..random.next(12) {
