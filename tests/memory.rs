@@ -7,7 +7,7 @@ use crate::harness::{Daemon, Run, binary, procs, repository, sized, wait_for};
 use crate::need;
 
 /// KiB of proportional set size that an idle monitor may have.
-const IDLE_PSS: u64 = 128;
+const IDLE_PSS: u64 = 96;
 
 #[test]
 fn an_idle_monitor_stays_below_its_ceiling() {
