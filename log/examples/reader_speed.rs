@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use taffrail_log::{Format, LogFiles, Query, Reader, Step};
+use taffrail_log::{Format, LogFiles, LogFormat, Query, Reader, Step};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
@@ -50,6 +50,8 @@ fn run(dir: &Path, payload: usize, line: usize) -> Result<(), Box<dyn std::error
     report("cat, through a pipe (file bytes)", start, size as usize);
 
     let files = LogFiles {
+        format: LogFormat::JsonFile,
+        spool_dir: dir.join("spool"),
         path,
         index_dir: dir.join("index"),
         max_file: 1,

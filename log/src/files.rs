@@ -146,6 +146,12 @@ impl Files {
         self.source.is_some()
     }
 
+    /// The container runs again.
+    pub(crate) fn set_source(&mut self, source: Arc<dyn CommitSource>) {
+        self.source = Some(source);
+        self.numbered = true;
+    }
+
     /// Goes on as with a stopped container; gives the number of the current file.
     pub(crate) fn forget_source(&mut self) -> u64 {
         self.source = None;

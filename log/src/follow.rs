@@ -61,9 +61,14 @@ impl Reader {
     }
 
     fn advance_snapshot(&mut self, out: &mut Vec<u8>) -> Result<Next, ReadError> {
-        if let Some(current) = self.current.take() {
-            self.next = current.number + 1;
+        if let Some(current) = &self.current {
+            let number = current.number;
             self.drop_torn();
+            // The last file stays open: the container's next run may go on in it.
+            if number < self.last.0 {
+                self.current = None;
+            }
+            self.next = number + 1;
         }
         if self.next > self.last.0 {
             if std::mem::take(&mut self.skipped) {

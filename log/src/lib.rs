@@ -11,6 +11,7 @@ mod error;
 mod files;
 mod follow;
 mod gap;
+mod grep;
 mod json;
 mod locate;
 mod output;
@@ -22,7 +23,11 @@ mod time;
 
 pub use end::{LastRecord, count_newlines, last_record, scan_end};
 pub use error::ReadError;
+pub use grep::{BadPattern, Grep};
 pub use json::{Decoder, Record, Stream};
-pub use query::{CommitSource, Committed, Format, LogFiles, Query, ReadStats, Step};
+pub use query::{
+    BadCursor, CommitSource, Committed, Cursor, Format, LogFiles, LogFormat, Position, Query,
+    ReadStats, Run, Step,
+};
 pub use reader::Reader;
 pub use time::Moment;

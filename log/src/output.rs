@@ -1,5 +1,6 @@
 //! From a line of the log to bytes for the client.
 
+use crate::grep::Grep;
 use crate::json::{self, Decoder, Layout, Record, Stream};
 use crate::query::{Format, Query};
 use crate::text;
@@ -33,6 +34,7 @@ pub(crate) struct Output {
     /// Set until the first record that is not older was seen.
     since: Option<Moment>,
     until: Option<Moment>,
+    grep: Option<Grep>,
     /// Where the last frame of the buffer begins and whose it is, if it may grow.
     open: Option<(usize, Stream)>,
     /// Time of the last record that was decoded.
@@ -48,6 +50,7 @@ impl Output {
             stderr: query.stderr,
             since: query.since.map(Moment::from_ns),
             until: query.until.map(Moment::from_ns),
+            grep: query.grep.clone(),
             open: None,
             last_time: None,
         }
@@ -69,8 +72,12 @@ impl Output {
             let mark = out.len();
             let before = self.open;
             self.prefix(&layout, out);
+            let payload = out.len();
             if text::unescape(layout.raw, out) {
-                let outcome = self.choose(layout.time, Some(layout.stream));
+                let mut outcome = self.choose(layout.time, Some(layout.stream));
+                if outcome == Outcome::Written && !self.matches(&out[payload..]) {
+                    outcome = Outcome::Filtered;
+                }
                 if outcome == Outcome::Written {
                     self.seal(mark, out);
                 } else {
@@ -90,7 +97,10 @@ impl Output {
 
     #[cold]
     fn record(&mut self, record: &Record, out: &mut Vec<u8>) -> Outcome {
-        let outcome = self.choose(record.time, record.stream);
+        let mut outcome = self.choose(record.time, record.stream);
+        if outcome == Outcome::Written && !self.matches(&record.log) {
+            outcome = Outcome::Filtered;
+        }
         if let (Outcome::Written, Some(stream)) = (outcome, record.stream) {
             let mark = out.len();
             self.frame(stream, out);
@@ -106,6 +116,11 @@ impl Output {
             self.seal(mark, out);
         }
         outcome
+    }
+
+    #[inline]
+    fn matches(&self, record: &[u8]) -> bool {
+        self.grep.as_ref().is_none_or(|grep| grep.matches(record))
     }
 
     /// In Docker's order: `since` and `until` see the records of both streams.

@@ -1,22 +1,90 @@
 //! What a reader is asked for, and what it says about its progress.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 
-/// Where a container's json-file log lies.
+use crate::grep::Grep;
+
+/// How a log is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LogFormat {
+    /// Docker's JSON lines, in files that are renamed at each rotation.
+    JsonFile,
+    /// Numbered segments of checksummed batches (`docs/design/local-format.md`).
+    Local,
+}
+
+/// Where a container's log lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogFiles {
-    /// The current file `F`, usually `<data-root>/containers/<id>/<id>-json.log`. Rotated files are
-    /// `F.1`, `F.2`, and so on; higher is older.
+    pub format: LogFormat,
+    /// json-file: the current file `F`, usually `<data-root>/containers/<id>/<id>-json.log`.
+    /// Rotated files are `F.1`, `F.2`, and so on, or `F.1.gz`; higher is older.
+    /// local: the folder of the segments, `<data-root>/containers/<id>/local-logs`.
     pub path: PathBuf,
     /// Folder of the side files (`index/<file number>`).
     pub index_dir: PathBuf,
+    /// Folder of the files past the log's retention that somebody still needs.
+    pub spool_dir: PathBuf,
     /// Docker's `max-file`: the number of files including the current one. Of a stopped container
-    /// only `F.1` to `F.(max_file - 1)` are read, as in Docker.
+    /// only `F.1` to `F.(max_file - 1)` are read, as in Docker. Segments are all read.
     pub max_file: u32,
 }
 
-/// Which records are wanted: the parameters of `GET /containers/{id}/logs`.
+/// Place of a record. Records are ordered by it: first by epoch, then by sequence number. Its text
+/// is `<epoch>.<seq>`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cursor {
+    pub epoch: u64,
+    pub seq: u64,
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.epoch, self.seq)
+    }
+}
+
+/// A text that is no cursor.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "invalid cursor {0:?}: it is <epoch>.<seq>, two decimal numbers, as in a record's \"Cursor\""
+)]
+pub struct BadCursor(pub String);
+
+impl FromStr for Cursor {
+    type Err = BadCursor;
+
+    fn from_str(text: &str) -> Result<Self, BadCursor> {
+        let number = |part: &str| {
+            // `parse` would take a sign.
+            let digits = !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+            digits.then(|| part.parse().ok()).flatten()
+        };
+        text.split_once('.')
+            .and_then(|(epoch, seq)| {
+                Some(Self {
+                    epoch: number(epoch)?,
+                    seq: number(seq)?,
+                })
+            })
+            .ok_or_else(|| BadCursor(text.to_owned()))
+    }
+}
+
+/// One run of a container: from a start to the end that followed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Run {
+    /// The container's run of that number, from 1.
+    Number(u32),
+    /// So many before the newest run that has left anything in the log; 0 is that one. A caller
+    /// that knows the number of the current run had better say [`Run::Number`].
+    Back(u32),
+}
+
+/// Which records are wanted: the parameters of `GET /containers/{id}/logs` and ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Query {
     /// Nanoseconds since 1970, inclusive: records are skipped until the first that is not older.
     pub since: Option<i64>,
@@ -28,6 +96,12 @@ pub struct Query {
     pub stderr: bool,
     /// Go on with what is written later. Without a live source there is nothing to follow.
     pub follow: bool,
+    /// Only records behind this one. It need not exist (any more): what is missing is told.
+    pub after: Option<Cursor>,
+    /// Only records that match.
+    pub grep: Option<Grep>,
+    /// Only records of this run.
+    pub run: Option<Run>,
 }
 
 impl Query {
@@ -41,6 +115,9 @@ impl Query {
             stdout: true,
             stderr: true,
             follow: false,
+            after: None,
+            grep: None,
+            run: None,
         }
     }
 }
@@ -52,11 +129,24 @@ pub struct Format {
     pub multiplexed: bool,
     /// An RFC 3339 time with nine digits and `Z` before each record.
     pub timestamps: bool,
-    /// The record's attributes before each record.
+    /// The record's attributes before each record; in NDJSON its `Attrs`.
     pub details: bool,
     /// Consecutive records of one stream may share a frame of up to 64 KiB. Only for clients that
     /// do not take a frame for a record.
     pub coalesce: bool,
+    /// One JSON object a record and a line, whatever `multiplexed` and `timestamps` say. See
+    /// `docs/design/reading.md`.
+    pub ndjson: bool,
+}
+
+/// Where a reader is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    /// Number of the oldest file that the reader still needs.
+    pub file: u64,
+    /// The last record that was passed, put out or not; `None` before the first, or if the log's
+    /// numbers are not known.
+    pub cursor: Option<Cursor>,
 }
 
 /// How far a live container's log is complete. See `docs/design/state-page.md`.
@@ -74,6 +164,8 @@ pub struct Committed {
     pub offset: u64,
     /// Number of the oldest file that still exists.
     pub oldest_file_no: u64,
+    /// Number of the oldest file in the spool; `oldest_file_no` (or 0) if it is empty.
+    pub spool_oldest: u64,
     pub epoch: u64,
     /// Sequence number of the next record.
     pub next_seq: u64,
@@ -112,4 +204,33 @@ pub struct ReadStats {
     pub gaps: u64,
     /// How often the file was found cut from outside while it was followed.
     pub truncations: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cursors_as_text() {
+        let cursor = Cursor { epoch: 3, seq: 77 };
+        assert_eq!(cursor.to_string(), "3.77");
+        assert_eq!("3.77".parse(), Ok(cursor));
+        for bad in [
+            "",
+            "3",
+            "3.",
+            ".7",
+            "3.-7",
+            "+3.7",
+            "3.7.1",
+            "3.99999999999999999999",
+            "a.b",
+        ] {
+            assert_eq!(
+                bad.parse::<Cursor>(),
+                Err(BadCursor(bad.to_owned())),
+                "{bad}"
+            );
+        }
+    }
 }

@@ -10,7 +10,7 @@ use crate::error::ReadError;
 use crate::files::Files;
 use crate::json::HEAD;
 use crate::output::{Outcome, Output};
-use crate::query::{CommitSource, Format, LogFiles, Query, ReadStats, Step};
+use crate::query::{CommitSource, Cursor, Format, LogFiles, Position, Query, ReadStats, Step};
 use crate::scan::MAX_LINE;
 
 /// Usual size of the input buffer; it grows up to [`MAX_LINE`] for a long line.
@@ -107,6 +107,27 @@ impl Reader {
     #[must_use]
     pub fn stats(&self) -> &ReadStats {
         &self.stats
+    }
+
+    /// Where the reader is: which files must not go away, and which record was the last.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        let cursor = |(epoch, next): (u64, u64)| Cursor {
+            epoch,
+            seq: next.wrapping_sub(1),
+        };
+        Position {
+            file: self.current.as_ref().map_or(self.next, |c| c.number),
+            cursor: self.seq.filter(|(_, next)| *next > 0).map(cursor),
+        }
+    }
+
+    /// After [`Step::End`] of a follow: the container was started again, and the reader goes on
+    /// with what its new run writes.
+    pub fn next_run(&mut self, source: Arc<dyn CommitSource>) {
+        self.files.set_source(source);
+        self.follow = true;
+        self.finished = false;
     }
 
     /// Appends the next formatted records, usually 64 to 256 KiB, to `out`.
@@ -284,6 +305,10 @@ impl Reader {
 
     /// The file ends here for good: what is left without a newline is torn.
     pub(crate) fn drop_torn(&mut self) {
+        if let Some(current) = &mut self.current {
+            current.pos -= (self.end - self.start) as u64;
+            current.limit = current.limit.min(current.pos);
+        }
         if self.end > self.start && !self.overlong {
             self.stats.damaged += 1;
         }
@@ -301,6 +326,7 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::query::LogFormat;
 
     /// A file of ten megabytes without a newline, then with one record after another that is
     /// nearly too long: the buffer has its bound.
@@ -318,6 +344,8 @@ mod tests {
         }
         std::fs::write(&path, bytes).unwrap();
         let files = LogFiles {
+            format: LogFormat::JsonFile,
+            spool_dir: dir.path().join("spool"),
             path,
             index_dir: dir.path().join("index"),
             max_file: 1,

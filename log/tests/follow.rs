@@ -11,9 +11,10 @@ use taffrail_log::{CommitSource, Format, Query, Reader, Step};
 
 const BASE: i64 = 1_700_000_000_000_000_000;
 
-const FOLLOW: Query = Query {
-    follow: true,
-    ..Query::all()
+const FOLLOW: Query = {
+    let mut query = Query::all();
+    query.follow = true;
+    query
 };
 
 fn rec(n: u64) -> Rec {

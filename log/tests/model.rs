@@ -101,7 +101,7 @@ prop_compose! {
     fn format()(
         multiplexed in any::<bool>(), timestamps in any::<bool>(), details in any::<bool>(),
     ) -> Format {
-        Format { multiplexed, timestamps, details, coalesce: false }
+        Format { multiplexed, timestamps, details, ..Format::default() }
     }
 }
 
@@ -124,7 +124,7 @@ proptest! {
         let (since, until, tail, stdout, stderr) = query;
         let query = Query {
             since: bound(&recs, since), until: bound(&recs, until), tail, stdout, stderr,
-            follow: false,
+            follow: false, ..Query::all()
         };
         let mut bytes: Vec<Vec<u8>> = recs
             .iter()
@@ -140,7 +140,7 @@ proptest! {
         dir.write(&bytes);
         let expected = naive(&recs, &query, &format);
 
-        let mut reader = dir.open(query, format);
+        let mut reader = dir.open(query.clone(), format);
         let out = drain(&mut reader);
         prop_assert_eq!(&out, &expected);
 
@@ -150,12 +150,12 @@ proptest! {
             commit: 1, file_no: 6 + count, offset: whole, oldest_file_no: 7,
             ..Committed::default()
         }));
-        let mut reader = Reader::open(dir.files.clone(), query, format, Some(source)).unwrap();
+        let mut reader = Reader::open(dir.files.clone(), query.clone(), format, Some(source)).unwrap();
         prop_assert_eq!(&drain(&mut reader), &expected);
         prop_assert_eq!(reader.stats().damaged, 0);
 
         if format.multiplexed {
-            let mut reader = dir.open(query, Format { coalesce: true, ..format });
+            let mut reader = dir.open(query.clone(), Format { coalesce: true, ..format });
             prop_assert_eq!(joined(&drain(&mut reader)), joined(&expected));
         }
     }
@@ -198,14 +198,14 @@ fn big_files() {
                 until: Some(BASE + (n + 40) * 1000),
                 ..Query::all()
             };
-            let out = drain(&mut dir.open(query, format));
+            let out = drain(&mut dir.open(query.clone(), format));
             assert_eq!(out, naive(&recs, &query, &format), "since {n} {off}");
         }
         let query = Query {
             tail: Some(n as u64),
             ..Query::all()
         };
-        let out = drain(&mut dir.open(query, format));
+        let out = drain(&mut dir.open(query.clone(), format));
         assert!(out == naive(&recs, &query, &format), "tail {n}");
     }
 }

@@ -36,6 +36,7 @@ pub(crate) async fn stream(
         stdout: wanted.stdout,
         stderr: wanted.stderr,
         follow: wanted.follow,
+        ..Query::all()
     };
     let format = Format {
         multiplexed: !tty,
@@ -43,6 +44,7 @@ pub(crate) async fn stream(
         details: wanted.details,
         // Many clients show a frame as a record; those that do not get bulk in fewer frames.
         coalesce: !wanted.follow && logs_query::demultiplexes(request.header(header::USER_AGENT)),
+        ..Format::default()
     };
     // A follow ends when the log does, which is a moment before the container counts as ended;
     // `docker logs -f x && docker rm x` expects the latter.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use taffrail_log::{CommitSource, Format, LogFiles, Query, Reader, Step};
+use taffrail_log::{CommitSource, Format, LogFiles, LogFormat, Query, Reader, Step};
 
 use super::{Container, Status};
 use crate::daemon::Daemon;
@@ -106,8 +106,10 @@ impl Daemon {
                 ));
             };
             let files = LogFiles {
+                format: LogFormat::JsonFile,
                 path: container.log_path(),
                 index_dir: container.index_dir(),
+                spool_dir: container.index_dir().with_file_name("spool"),
                 max_file,
             };
             (files, inner.capture.clone())

@@ -401,6 +401,7 @@ impl CommitSource for Capture {
             file_no: slot.file_no,
             offset: slot.offset,
             oldest_file_no: slot.oldest_file_no,
+            spool_oldest: slot.spool_oldest,
             epoch: slot.epoch,
             next_seq: slot.next_seq,
         })

@@ -10,7 +10,7 @@ pub mod live;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use taffrail_log::{Format, LogFiles, Moment, Query, Reader, Step};
+use taffrail_log::{Format, LogFiles, LogFormat, Moment, Query, Reader, Step};
 
 #[derive(Clone, Debug)]
 pub struct Rec {
@@ -91,6 +91,8 @@ impl Dir {
     pub fn new(max_file: u32) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let files = LogFiles {
+            format: LogFormat::JsonFile,
+            spool_dir: dir.path().join("spool"),
             path: dir.path().join("c-json.log"),
             index_dir: dir.path().join("index"),
             max_file,
