@@ -57,6 +57,7 @@ struct Client {
 async fn prepare(daemon: &Arc<Daemon>, name: &str, request: &Request) -> Result<Client, ApiError> {
     let container = daemon.find(name)?;
     let query = AttachQuery::parse(&request.query, &request.headers)?;
+    container.check_attachable(name)?;
     let end = if query.stream && !query.stdout && !query.stderr {
         Some(daemon.wait(&container, "next-exit")?)
     } else {

@@ -10,7 +10,7 @@ use super::reply::{self, Answer};
 use super::request::Request;
 use super::router::{Backend, Route, Router};
 use super::server::{self, Limits};
-use super::{attach, containers, events, images, load, logs, networks, system, wait};
+use super::{attach, containers, events, images, lifecycle, load, logs, networks, system, wait};
 use crate::daemon::Daemon;
 use crate::errors::ApiError;
 
@@ -52,6 +52,13 @@ impl Backend for Api {
             Route::ContainerKill => containers::kill(daemon, &name, &request).await?,
             Route::ContainerStop => containers::stop(daemon, &name, &request).await?,
             Route::ContainerRemove => containers::remove(daemon, &name, &request).await?,
+            Route::ContainerRestart => lifecycle::restart(daemon, &name, &request).await?,
+            Route::ContainerPause => lifecycle::pause(daemon, &name).await?,
+            Route::ContainerUnpause => lifecycle::unpause(daemon, &name).await?,
+            Route::ContainerRename => lifecycle::rename(daemon, &name, &request).await?,
+            Route::ContainerUpdate => lifecycle::update(daemon, &name, &mut request).await?,
+            Route::ContainerTop => lifecycle::top(daemon, &name, &request).await?,
+            Route::ContainerPrune => lifecycle::prune(daemon, &request).await?,
             Route::ImageList => images::list(daemon, &request).await?,
             Route::ImageInspect => images::inspect(daemon, name).await?,
             Route::ImageHistory => images::history(daemon, name).await?,

@@ -14,6 +14,7 @@ mod events;
 pub(crate) mod filters;
 mod frame;
 mod images;
+mod lifecycle;
 mod load;
 mod logs;
 mod logs_query;

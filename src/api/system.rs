@@ -67,7 +67,8 @@ fn gather(daemon: &Daemon) -> Value {
         .iter()
         .map(|container| container.record().state.status)
         .collect();
-    let running = states.iter().filter(|s| **s == Status::Running).count();
+    let count = |status| states.iter().filter(|s| **s == status).count();
+    let (running, paused) = (count(Status::Running), count(Status::Paused));
     let cgroups = cgroup_layout();
     let runtimes: serde_json::Map<String, Value> = settings
         .runtimes
@@ -90,8 +91,8 @@ fn gather(daemon: &Daemon) -> Value {
             "ID": daemon.id,
             "Containers": states.len(),
             "ContainersRunning": running,
-            "ContainersPaused": 0,
-            "ContainersStopped": states.len() - running,
+            "ContainersPaused": paused,
+            "ContainersStopped": states.len() - running - paused,
             "Images": daemon.images.list().len(),
             "Driver": "overlay2",
             "DriverStatus": [["Backing Filesystem", backing(&settings.data_root)]],

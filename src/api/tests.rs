@@ -248,11 +248,11 @@ async fn unknown_paths_swarm_and_what_is_not_built() {
             .message()
             .starts_with("This node is not a swarm manager.")
     );
-    let top = server.get("/containers/x/top").await;
-    assert_eq!(top.status, 501);
+    let changes = server.get("/containers/x/changes").await;
+    assert_eq!(changes.status, 501);
     assert_eq!(
-        top.message(),
-        "GET /containers/{name}/top is not built in this version of Taffrail"
+        changes.message(),
+        "GET /containers/{name}/changes is not built in this version of Taffrail"
     );
     let old = server.get("/v1.1/containers/x/json").await;
     assert_eq!(old.status, 400);

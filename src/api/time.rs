@@ -36,6 +36,18 @@ pub(crate) fn parse(key: &str, text: &str) -> Result<Option<i64>, ApiError> {
     Ok(Some(i64::try_from(clamped).unwrap_or(i64::MAX)))
 }
 
+/// Parses what filters such as `until` may be given: a time as in [`parse`], a date, or a span back
+/// from now (docs: Engine API, `filters` of the prunes).
+///
+/// # Errors
+/// 400 with Docker's text.
+pub(crate) fn moment(key: &str, text: &str) -> Result<Option<i64>, ApiError> {
+    let zone = jiff::tz::TimeZone::system();
+    let seconds = crate::cli::times::since(text, jiff::Timestamp::now(), &zone)
+        .map_err(|error| ApiError::invalid(format!("invalid value for \"{key}\": {error}")))?;
+    parse(key, &seconds)
+}
+
 /// Up to 20 digits, padded or cut to nine.
 fn nanoseconds(digits: &str) -> Result<i64, String> {
     if digits.len() > 20 {
@@ -54,6 +66,25 @@ fn nanoseconds(digits: &str) -> Result<i64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn moments() {
+        let hour = moment("until", "1h").unwrap().unwrap();
+        let second = moment("until", "1s").unwrap().unwrap();
+        assert!((3_598_000_000_000..=3_600_000_000_000).contains(&(second - hour)));
+        assert_eq!(
+            moment("until", "2023-11-14T22:13:20Z").unwrap(),
+            Some(1_700_000_000_000_000_000)
+        );
+        assert_eq!(
+            moment("until", "1700000000.5").unwrap(),
+            Some(1_700_000_000_500_000_000)
+        );
+        assert_eq!(
+            moment("until", "soon").unwrap_err().message,
+            "invalid value for \"until\": failed to parse value as time or duration: \"soon\""
+        );
+    }
 
     #[test]
     fn values() {

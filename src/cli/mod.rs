@@ -24,7 +24,7 @@ mod signals;
 mod start;
 mod table;
 mod terminal;
-mod times;
+pub(crate) mod times;
 mod units;
 mod usage;
 mod version;

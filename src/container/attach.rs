@@ -226,6 +226,21 @@ impl Daemon {
     }
 }
 
+impl Container {
+    /// Refuses what Docker does not attach to; `asked` is how the client named it.
+    ///
+    /// # Errors
+    /// 409 if it is paused or waits for its restart.
+    pub(crate) fn check_attachable(&self, asked: &str) -> Result<(), ApiError> {
+        let text = match self.inner().record.state.status {
+            Status::Paused => "is paused, unpause the container before attach",
+            Status::Restarting => "is restarting, wait until the container is running",
+            _ => return Ok(()),
+        };
+        Err(ApiError::conflict(format!("container {asked} {text}")))
+    }
+}
+
 impl super::Inner {
     fn wait_for_start(&mut self) -> (Source<AttachStream>, Source<Arc<Capture>>) {
         let (output, output_receiver) = oneshot::channel();

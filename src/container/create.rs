@@ -160,11 +160,7 @@ impl Daemon {
         if let Some(name) = asked {
             return match self.containers.reserve(name, id) {
                 Ok(()) => Ok(name.to_owned()),
-                Err(holder) => Err(ApiError::conflict(format!(
-                    "Conflict. The container name \"/{name}\" is already in use by container \
-                     \"{holder}\". You have to remove (or rename) that container to be able to \
-                     reuse that name."
-                ))),
+                Err(holder) => Err(names::conflict(name, &holder)),
             };
         }
         for attempt in 0..NAME_ATTEMPTS {

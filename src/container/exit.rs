@@ -1,10 +1,13 @@
-//! The end of a run: a task for each running container waits for it and puts everything in order.
+//! The end of a run: a task for each running container waits for it, puts everything in order and
+//! asks the restart policy.
 
 use std::sync::Arc;
 
+use super::oom::Kills;
+use super::policy::{self, Exited};
 use super::{Container, Record, RemoveOptions, State, Status, signal};
 use crate::daemon::Daemon;
-use crate::errors::chain;
+use crate::errors::{ApiError, chain};
 use crate::runtime;
 use crate::supervisor::{Capture, Exit};
 
@@ -45,23 +48,45 @@ impl Daemon {
         capture: Option<&Arc<Capture>>,
         exit: Exit,
     ) {
-        let oom = self.clear_runtime(container).await;
+        container.inner().oom_watch = None;
+        let kills = self.clear_runtime(container).await;
+        self.tell_oom(container, kills);
         let (code, error) = if exit.known {
             (exit.code, String::new())
         } else {
             (255, "exit status unknown".to_owned())
         };
+        let finished_ns = i64::try_from(exit.at_ns).unwrap_or(i64::MAX);
+        // Nobody writes the file with the state of before from here until this one is in force.
+        let files = container.files.lock().await;
         let mut record = container.record();
+        let ran_ns = finished_ns.saturating_sub(record.state.started_ns.unwrap_or(finished_ns));
+        let next = policy::after_exit(
+            &record.host.restart_policy,
+            &Exited {
+                code,
+                ran_ns,
+                manually_stopped: record.state.manually_stopped,
+                restart_count: record.state.restart_count,
+                delay_ms: record.state.restart_delay_ms,
+            },
+        );
+        let ending = self.check_not_ending().is_err();
         record.state = State {
-            status: Status::Exited,
+            status: match next {
+                Some(_) if !ending => Status::Restarting,
+                _ => Status::Exited,
+            },
+            start_with_daemon: next.is_some() && ending,
+            restart_count: record.state.restart_count + u64::from(next.is_some() && !ending),
+            restart_delay_ms: next.unwrap_or(record.state.restart_delay_ms),
             pid: 0,
             pid_start: 0,
             exit_code: code,
             error,
-            oom_killed: oom,
             lost_records: record.state.lost_records + exit.lost_records,
             lost_bytes: record.state.lost_bytes + exit.lost_bytes,
-            finished_ns: Some(i64::try_from(exit.at_ns).unwrap_or(i64::MAX)),
+            finished_ns: Some(finished_ns),
             ..record.state
         };
         if exit.lost_records > 0 || exit.lost_bytes > 0 {
@@ -72,35 +97,55 @@ impl Daemon {
                 "output was lost, the log could not take it"
             );
         }
-        let auto_remove = record.host.auto_remove;
+        let auto_remove = record.host.auto_remove && !container.inner().between_runs;
         let state = record.state.clone();
         if !auto_remove {
             // What is removed in a moment needs no state on the disk. Everything else is on the
             // disk before the keeper forgets how the container ended.
-            self.save_record(container, record).await;
+            write(container, record).await;
         }
         if let Some(capture) = capture {
             // Before anybody hears of the end: a new start uses the same folder.
             capture.release().await;
         }
-        if oom {
-            self.container_event(container, "oom", []);
-        }
-        self.container_event(container, "die", [("exitCode", code.to_string())]);
+        let seconds = ran_ns.max(0) / 1_000_000_000;
+        self.container_event(
+            container,
+            "die",
+            [
+                ("exitCode", code.to_string()),
+                ("execDuration", seconds.to_string()),
+            ],
+        );
         self.network_event(container, "disconnect");
-        {
+        let (restarts, revoked) = {
             let mut inner = container.inner();
             let manually_stopped = inner.record.state.manually_stopped;
             inner.record.state = State {
                 manually_stopped,
                 ..state
             };
+            let state = &mut inner.record.state;
+            // A stop that came after the policy was asked counts.
+            let restarts = state.status == Status::Restarting;
+            let revoked = restarts && manually_stopped;
+            if revoked {
+                state.status = Status::Exited;
+                state.restart_count -= 1;
+            }
             inner.capture = None;
             inner.answer_exit_waiters();
             inner.notify();
+            (restarts && !revoked, revoked)
+        };
+        if revoked {
+            write(container, container.record()).await;
         }
+        drop(files);
         if auto_remove {
             self.auto_remove(container).await;
+        } else if let (Some(delay_ms), true) = (next, restarts) {
+            self.schedule_restart(container, delay_ms);
         }
     }
 
@@ -129,19 +174,19 @@ impl Daemon {
     }
 
     /// Ends what is left of a run: processes, the runtime's state, control groups, mounts. Says
-    /// whether the kernel killed one of its processes for want of memory.
-    pub(super) async fn clear_runtime(self: &Arc<Self>, container: &Arc<Container>) -> bool {
+    /// how many of its processes the kernel has killed for want of memory.
+    pub(super) async fn clear_runtime(self: &Arc<Self>, container: &Arc<Container>) -> Kills {
         let record = container.record();
         let id = container.id.clone();
         let group = self.cgroup_path(&record);
-        let oom = {
+        let kills = {
             let group = group.clone();
             blocking(move || {
                 let layout = runtime::cgroup_layout();
-                let oom = runtime::oom_kills(&layout, &group).is_some_and(|n| n > 0);
+                let kills = runtime::oom_kills(&layout, &group);
                 // Whoever has left the container's pid namespace (`--pid host`) is still here.
                 runtime::kill_cgroup(&layout, &group);
-                oom
+                Kills(kills.unwrap_or(0))
             })
             .await
             .unwrap_or_default()
@@ -170,22 +215,30 @@ impl Daemon {
         if let Some(Err(error)) = unmounted {
             tracing::warn!(container = logged, error = %error, "root file system cannot be unmounted");
         }
-        oom
+        kills
     }
 
     /// Writes a container's files as they are now; a failure is said in the log, as the run must go on.
     pub(super) async fn save(&self, container: &Arc<Container>) {
-        let record = container.record();
-        self.save_record(container, record).await;
+        let _files = container.files.lock().await;
+        write(container, container.record()).await;
     }
+}
 
-    async fn save_record(&self, container: &Arc<Container>, record: Record) {
-        let dir = container.dir().to_owned();
-        let saved = blocking(move || record.save(&dir)).await;
-        if let Some(Err(error)) = saved {
-            tracing::error!(container = container.id, error = %chain(&error), "state of the container cannot be written");
-        }
+/// Writes a container's files; a failure is said in the log. Whoever calls this holds `files`.
+async fn write(container: &Arc<Container>, record: Record) {
+    if let Err(error) = try_write(container, record).await {
+        tracing::error!(container = container.id, error = %error, "state of the container cannot be written");
     }
+}
+
+/// As `write`, for who can do without.
+pub(super) async fn try_write(container: &Arc<Container>, record: Record) -> Result<(), ApiError> {
+    let dir = container.dir().to_owned();
+    blocking(move || record.save(&dir))
+        .await
+        .unwrap_or(Ok(()))
+        .map_err(|error| ApiError::system(chain(&error)))
 }
 
 /// Runs what blocks on a thread for that. `None` only if the daemon is ending.

@@ -44,7 +44,7 @@ impl Daemon {
             "HostsPath": file("hosts"),
             "LogPath": record.log_path(dir),
             "Name": format!("/{}", record.name),
-            "RestartCount": 0,
+            "RestartCount": record.state.restart_count,
             "Driver": "overlay2",
             "Platform": "linux",
             "MountLabel": "",

@@ -165,14 +165,14 @@ impl Daemon {
         let named = |name: &Regex| {
             name.is_match(&record.name) || name.is_match(&format!("/{}", record.name))
         };
-        (wanted.all || state.status == Status::Running)
+        (wanted.all || state.status.is_up())
             && any("status", &|status| status == state.status.as_str())
             && any("id", &|id| record.id.starts_with(id))
             // What is no expression matches nothing, as in Docker.
             && (!filters.has("name") || wanted.names.iter().any(named))
             && (wanted.exited.is_empty()
                 || (state.finished_ns.is_some()
-                    && state.status != Status::Running
+                    && !state.status.is_up()
                     && wanted.exited.contains(&state.exit_code)))
             && filters.labels("label", &record.config.labels)
             && wanted
@@ -256,6 +256,12 @@ fn status_text(record: &Record, now: i64) -> String {
     let since = |ns: Option<i64>| time::human(now - ns.unwrap_or(now));
     match state.status {
         Status::Running => format!("Up {}", since(state.started_ns)),
+        Status::Paused => format!("Up {} (Paused)", since(state.started_ns)),
+        Status::Restarting => format!(
+            "Restarting ({}) {} ago",
+            state.exit_code,
+            since(state.finished_ns)
+        ),
         Status::Removing => "Removal In Progress".to_owned(),
         Status::Dead => "Dead".to_owned(),
         Status::Created => "Created".to_owned(),

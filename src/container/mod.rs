@@ -1,10 +1,11 @@
 //! Containers: their life cycle, one file a verb. The API calls the methods of [`Daemon`] that
 //! these files add.
 //!
-//! Locks: a container's `verb` mutex serialises start and remove (and lets stop wait for a start
-//! that is under way); it is never taken by the task that handles the exit, so that a stop can
-//! wait for the exit while it holds nothing. The inner state is behind a plain mutex that is never
-//! held across an await.
+//! Locks: a container's `verb` mutex serialises start, pause, rename and remove (and lets stop wait
+//! for a start that is under way); it is never taken by the task that handles the exit, so that a
+//! stop can wait for the exit while it holds nothing. `files` serialises writers of the state file;
+//! who holds it takes no other lock but the next. The inner state is behind a plain mutex that is
+//! never held across an await.
 //!
 //! [`Daemon`]: crate::daemon::Daemon
 
@@ -18,15 +19,23 @@ mod log_config;
 mod logs;
 pub(crate) mod names;
 mod network;
+mod oom;
+mod pause;
+mod policy;
+mod prune;
 mod recovery;
 mod remove;
+mod rename;
 mod resize;
+mod restart;
 mod signal;
 mod start;
 pub(crate) mod state;
 mod stop;
 pub(crate) mod table;
 pub(crate) mod time;
+mod top;
+mod update;
 mod wait;
 
 use std::path::{Path, PathBuf};
@@ -56,6 +65,8 @@ pub(crate) struct Container {
     inner: Mutex<Inner>,
     /// Serialises start and remove; see the module's comment.
     verb: tokio::sync::Mutex<()>,
+    /// Serialises writers of the state file.
+    files: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -72,6 +83,10 @@ struct Inner {
     removal_waiters: Vec<oneshot::Sender<WaitOutcome>>,
     /// The removal is complete.
     gone: bool,
+    /// A user's restart is between its stop and its start: the end is not the end of `--rm`.
+    between_runs: bool,
+    /// Somebody waits for the kernel to say that memory is short; dropped with the run.
+    oom_watch: Option<oom::OomWatch>,
     /// Counts changes of the state, for those who wait for one.
     changed: watch::Sender<u64>,
 }
@@ -89,9 +104,12 @@ impl Container {
                 exit_waiters: Vec::new(),
                 removal_waiters: Vec::new(),
                 gone: false,
+                between_runs: false,
+                oom_watch: None,
                 changed: watch::channel(0).0,
             }),
             verb: tokio::sync::Mutex::new(()),
+            files: tokio::sync::Mutex::new(()),
         })
     }
 
@@ -110,9 +128,15 @@ impl Container {
         self.inner().record.config.tty
     }
 
-    /// Running, also while its exit is being handled.
+    /// Docker's `State.Running`: running (also while its exit is being handled), paused or
+    /// restarting.
     pub(crate) fn is_running(&self) -> bool {
-        self.inner().record.state.status == Status::Running
+        self.inner().record.state.status.is_up()
+    }
+
+    /// It runs or is paused, also while its exit is being handled.
+    pub(crate) fn has_process(&self) -> bool {
+        self.inner().record.state.status.has_process()
     }
 
     /// A copy of what is stored: configuration and state.

@@ -106,6 +106,14 @@ pub(crate) fn check(given: &str) -> Result<&str, ApiError> {
     }
 }
 
+/// Another container has the name (without `/`).
+pub(super) fn conflict(name: &str, holder: &str) -> ApiError {
+    ApiError::conflict(format!(
+        "Conflict. The container name \"/{name}\" is already in use by container \"{holder}\". \
+         You have to remove (or rename) that container to be able to reuse that name."
+    ))
+}
+
 /// A made-up name. `attempt` counts conflicts: from the first on a digit is added, later more.
 pub(crate) fn generate(random: u64, attempt: u32) -> String {
     // The lists are far shorter than the numbers, so that no word is much likelier than another.

@@ -74,8 +74,12 @@ impl Daemon {
 
     async fn recover(self: &Arc<Self>, container: &Arc<Container>) {
         let state = container.record().state;
-        if state.status == Status::Running {
+        if state.status.has_process() {
             self.recover_running(container, &state).await;
+            // One that is restarting by now waits its time already.
+            if container.inner().record.state.status == Status::Exited {
+                self.resume_policy(container).await;
+            }
             return;
         }
         self.clear_interrupted(container).await;
@@ -86,7 +90,9 @@ impl Daemon {
         if interrupted {
             container.inner().record.state.status = Status::Exited;
             self.auto_remove(container).await;
+            return;
         }
+        self.resume_policy(container).await;
     }
 
     async fn recover_running(self: &Arc<Self>, container: &Arc<Container>, state: &State) {
@@ -97,7 +103,11 @@ impl Daemon {
                 // One that has ended meanwhile is in order before the first client asks.
                 match capture.exited().now_or_never() {
                     Some(exit) => self.handle_exit(container, Some(&capture), exit).await,
-                    None => self.watch_exit(container, capture),
+                    None => {
+                        self.find_paused(container).await;
+                        self.watch_oom(container);
+                        self.watch_exit(container, capture);
+                    }
                 }
             }
             Ok(None) => {

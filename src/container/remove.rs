@@ -39,17 +39,25 @@ impl Daemon {
         let _verb = container.verb.lock().await;
         let status = container.inner().record.state.status;
         match status {
-            Status::Running if !options.force => {
+            Status::Paused if !options.force => {
                 return Err(ApiError::conflict(format!(
-                    "cannot remove container \"{asked}\": container is running: stop the \
-                     container before removing or force remove"
+                    "cannot remove container \"{asked}\": container is paused and must be unpaused \
+                     first"
                 )));
             }
-            Status::Running => {
+            Status::Running | Status::Restarting if !options.force => {
+                return Err(ApiError::conflict(format!(
+                    "cannot remove container \"{asked}\": container is {}: stop the container \
+                     before removing or force remove",
+                    status.as_str()
+                )));
+            }
+            Status::Running | Status::Paused | Status::Restarting => {
                 // Killed with the lock held, so that it is not started again in between.
+                container.inner().record.state.manually_stopped = true;
                 self.signal(container, libc::SIGKILL)?;
                 container
-                    .wait_until(|inner| inner.record.state.status != Status::Running)
+                    .wait_until(|inner| !inner.record.state.status.has_process())
                     .await;
             }
             Status::Removing => {

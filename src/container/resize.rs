@@ -19,7 +19,7 @@ impl Daemon {
         width: u16,
     ) -> Result<(), ApiError> {
         let capture = container.inner().capture.clone();
-        let Some(capture) = capture.filter(|_| container.is_running()) else {
+        let Some(capture) = capture.filter(|_| container.has_process()) else {
             return Err(ApiError::conflict(format!(
                 "container {} is not running",
                 container.id

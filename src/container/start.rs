@@ -28,7 +28,14 @@ impl Daemon {
         let _verb = container.verb.lock().await;
         self.check_not_ending()?;
         match container.inner().record.state.status {
-            Status::Running => return Err(ApiError::new(ErrorKind::NotModified, "")),
+            Status::Paused => {
+                return Err(ApiError::conflict(
+                    "cannot start a paused container, try unpause instead",
+                ));
+            }
+            Status::Running | Status::Restarting => {
+                return Err(ApiError::new(ErrorKind::NotModified, ""));
+            }
             Status::Removing | Status::Dead => {
                 return Err(ApiError::conflict(
                     "container is marked for removal and cannot be started",
@@ -36,7 +43,7 @@ impl Daemon {
             }
             Status::Created | Status::Exited => {}
         }
-        match self.run(container).await {
+        match self.run(container, Starter::User).await {
             Ok(()) => Ok(()),
             Err(failure) => {
                 let auto_remove = {
@@ -65,7 +72,12 @@ impl Daemon {
         }
     }
 
-    async fn run(self: &Arc<Self>, container: &Arc<Container>) -> Result<(), StartFailure> {
+    /// Starts a container whose `verb` the caller holds.
+    pub(super) async fn run(
+        self: &Arc<Self>,
+        container: &Arc<Container>,
+        starter: Starter,
+    ) -> Result<(), StartFailure> {
         let record = container.record();
         let oci = self.oci_runtime(&record.host.runtime).map_err(broken)?;
         let mut again = true;
@@ -95,6 +107,10 @@ impl Daemon {
             inner.answer_attach(&capture);
         }
         self.network_event(container, "connect");
+        let position = capture
+            .source()
+            .committed()
+            .map_or((1, 1), |c| (c.epoch, c.next_seq));
         // The application's first output is never older than its start.
         let started_ns = time::now_ns();
         if let Err(error) = oci.start(&container.id).await {
@@ -106,7 +122,12 @@ impl Daemon {
         }
         {
             let mut inner = container.inner();
+            inner.between_runs = false;
             let state = &mut inner.record.state;
+            let (restart_count, restart_delay_ms) = match starter {
+                Starter::User => (0, 0),
+                Starter::Policy => (state.restart_count, state.restart_delay_ms),
+            };
             *state = State {
                 status: Status::Running,
                 pid,
@@ -115,12 +136,17 @@ impl Daemon {
                 finished_ns: state.finished_ns,
                 lost_records: state.lost_records,
                 lost_bytes: state.lost_bytes,
+                restart_count,
+                restart_delay_ms,
+                runs: std::mem::take(&mut state.runs),
                 ..State::default()
             };
+            state.add_run(started_ns, position);
             inner.notify();
         }
         self.save(container).await;
         self.container_event(container, "start", []);
+        self.watch_oom(container);
         self.watch_exit(container, capture);
         Ok(())
     }
@@ -213,6 +239,14 @@ impl Daemon {
         self.clear_runtime(container).await;
         self.supervisor.discard(&container.id).await;
     }
+}
+
+/// Who wants a container to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Starter {
+    /// The count of restarts and their pauses begin anew.
+    User,
+    Policy,
 }
 
 /// Why the runtime has no container.

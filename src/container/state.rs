@@ -2,6 +2,7 @@
 //! synced), `config.v2.json` and `hostconfig.json` are Docker-shaped copies for collectors and
 //! scripts, and are never read back.
 
+use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -25,17 +26,33 @@ pub(crate) enum Status {
     #[default]
     Created,
     Running,
+    /// Its processes are frozen.
+    Paused,
+    /// It has ended and is started again by its policy after a pause.
+    Restarting,
     Exited,
     Removing,
     Dead,
 }
 
 impl Status {
+    /// Docker's `State.Running`: it runs, is paused, or is about to be started again.
+    pub(crate) fn is_up(self) -> bool {
+        matches!(self, Self::Running | Self::Paused | Self::Restarting)
+    }
+
+    /// There is a process.
+    pub(crate) fn has_process(self) -> bool {
+        matches!(self, Self::Running | Self::Paused)
+    }
+
     /// Docker's word.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Created => "created",
             Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Restarting => "restarting",
             Self::Exited => "exited",
             Self::Removing => "removing",
             Self::Dead => "dead",
@@ -74,6 +91,57 @@ pub(crate) struct State {
     /// A user stopped it: it is not restarted by policy.
     #[serde(default)]
     pub(crate) manually_stopped: bool,
+    /// Restarts by policy since the last start by a user.
+    #[serde(default)]
+    pub(crate) restart_count: u64,
+    /// Milliseconds that the last restart by policy waits (or waited); 0 after a start by a user.
+    #[serde(default)]
+    pub(crate) restart_delay_ms: u64,
+    /// It ended with the daemon and its policy would have started it: the next daemon does.
+    #[serde(default)]
+    pub(crate) start_with_daemon: bool,
+    /// Kills for want of memory in this run that were told of in an event.
+    #[serde(default)]
+    pub(crate) oom_told: u64,
+    /// The newest runs, oldest first; at most [`RUNS_KEPT`].
+    #[serde(default)]
+    pub(crate) runs: VecDeque<Run>,
+}
+
+/// Runs that are kept of a container: their number goes on, only where they began is forgotten.
+pub(crate) const RUNS_KEPT: usize = 64;
+
+/// One run of a container, from a start to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Run {
+    /// Counts all starts of the container, from 1.
+    pub(crate) number: u64,
+    /// Nanoseconds since 1970; no record of the run is older.
+    pub(crate) started_ns: i64,
+    /// Position in the log that the run's first record has.
+    pub(crate) epoch: u64,
+    pub(crate) seq: u64,
+}
+
+impl State {
+    /// Number of the present or last run; 0 before the first start.
+    pub(crate) fn run(&self) -> u64 {
+        self.runs.back().map_or(0, |run| run.number)
+    }
+
+    /// A run begins.
+    pub(crate) fn add_run(&mut self, started_ns: i64, (epoch, seq): (u64, u64)) {
+        let number = self.run() + 1;
+        while self.runs.len() >= RUNS_KEPT {
+            self.runs.pop_front();
+        }
+        self.runs.push_back(Run {
+            number,
+            started_ns,
+            epoch,
+            seq,
+        });
+    }
 }
 
 /// The log of a container as resolved at create: what the driver's options mean.
@@ -168,12 +236,16 @@ impl Record {
                 found: version.version,
             });
         }
-        let record: Self = serde_json::from_slice(&bytes).map_err(damaged)?;
+        let mut record: Self = serde_json::from_slice(&bytes).map_err(damaged)?;
         if record.id != id {
             return Err(StateError::Foreign {
                 path,
                 found: record.id,
             });
+        }
+        // Of a daemon that counted no runs.
+        if let (Some(started), true) = (record.state.started_ns, record.state.runs.is_empty()) {
+            record.state.add_run(started, (1, 1));
         }
         Ok(record)
     }
@@ -218,7 +290,7 @@ impl Record {
             "Driver": "overlay2",
             "OS": "linux",
             "LogPath": self.log_path(dir),
-            "RestartCount": 0,
+            "RestartCount": self.state.restart_count,
             "HasBeenStartedBefore": self.state.started_ns.is_some(),
             "HasBeenManuallyStopped": self.state.manually_stopped,
         })
@@ -230,9 +302,9 @@ impl Record {
         let at = |ns: Option<i64>| ns.map_or_else(|| time::ZERO.to_owned(), time::rfc3339);
         let mut shown = json!({
             "Status": state.status.as_str(),
-            "Running": state.status == Status::Running,
-            "Paused": false,
-            "Restarting": false,
+            "Running": state.status.is_up(),
+            "Paused": state.status == Status::Paused,
+            "Restarting": state.status == Status::Restarting,
             "OOMKilled": state.oom_killed,
             "Dead": state.status == Status::Dead,
             "Pid": state.pid,

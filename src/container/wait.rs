@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::{Container, Status};
+use super::Container;
 use crate::daemon::Daemon;
 use crate::errors::ApiError;
 
@@ -47,7 +47,7 @@ impl Daemon {
         let mut inner = container.inner();
         match condition {
             "" | "not-running" => {
-                if inner.record.state.status == Status::Running {
+                if inner.record.state.status.is_up() {
                     inner.exit_waiters.retain(|w| !w.is_closed());
                     inner.exit_waiters.push(sender);
                 } else {

@@ -289,7 +289,7 @@ impl Daemon {
     }
 
     pub(crate) fn any_running(&self) -> bool {
-        self.containers.all().iter().any(|c| c.is_running())
+        self.containers.all().iter().any(|c| c.has_process())
     }
 
     /// Stops all containers, unless they are to go on without the daemon.
@@ -302,13 +302,13 @@ impl Daemon {
         }
         let mut tasks = JoinSet::new();
         for container in self.containers.all() {
-            if !container.is_running() {
+            if !container.has_process() {
                 continue;
             }
             let daemon = Arc::clone(self);
             let timeout = settings.shutdown_timeout;
             tasks.spawn(async move {
-                let stopped = daemon.stop(&container, None, Some(timeout)).await;
+                let stopped = daemon.end(&container, timeout).await;
                 daemon.removed_if_auto(&container).await;
                 if let Err(error) = stopped
                     && error.kind != crate::errors::ErrorKind::NotModified

@@ -138,6 +138,12 @@ impl CgroupLayout {
         (out, warnings)
     }
 
+    /// Where the group `path` is in the hierarchy of one controller.
+    pub(super) fn group(&self, controller: &str, path: &str) -> Option<PathBuf> {
+        let root = self.controller(controller)?;
+        Some(root.join(path.trim_start_matches('/')))
+    }
+
     /// Where the group `path` is in every hierarchy, whether it exists or not.
     fn dirs(&self, path: &str) -> Vec<PathBuf> {
         let below = |root: &Path| root.join(path.trim_start_matches('/'));
@@ -216,7 +222,8 @@ fn tree(dir: &Path) -> Vec<PathBuf> {
     out
 }
 
-fn members(layout: &CgroupLayout, path: &str) -> BTreeSet<i32> {
+/// Processes in the group `path` and below.
+pub(crate) fn cgroup_members(layout: &CgroupLayout, path: &str) -> BTreeSet<i32> {
     let mut out = BTreeSet::new();
     for dir in layout.dirs(path) {
         for group in tree(&dir) {
@@ -237,7 +244,7 @@ pub(crate) fn kill_cgroup(layout: &CgroupLayout, path: &str) -> usize {
     let mut met = BTreeSet::new();
     let end = Instant::now() + LEAVE;
     loop {
-        let now = members(layout, path);
+        let now = cgroup_members(layout, path);
         if now.is_empty() || Instant::now() > end {
             return met.len();
         }
@@ -250,7 +257,7 @@ pub(crate) fn kill_cgroup(layout: &CgroupLayout, path: &str) -> usize {
         }
         // Frozen, version 1 cannot fork away either; the signal acts at the thaw.
         freeze(layout, path, true);
-        for pid in members(layout, path) {
+        for pid in cgroup_members(layout, path) {
             met.insert(pid);
             // It may have ended meanwhile.
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
@@ -317,9 +324,7 @@ pub(crate) fn oom_kills(layout: &CgroupLayout, path: &str) -> Option<u64> {
         CgroupLayout::V1 { .. } => "memory.oom_control",
         CgroupLayout::V2 { .. } => "memory.events",
     };
-    let dir = layout
-        .controller("memory")?
-        .join(path.trim_start_matches('/'));
+    let dir = layout.group("memory", path)?;
     let text = fs::read_to_string(dir.join(file)).ok()?;
     text.lines()
         .find_map(|l| l.strip_prefix("oom_kill "))

@@ -92,6 +92,12 @@ pub(crate) enum RuntimeError {
         path: PathBuf,
         source: io::Error,
     },
+    #[error("unable to set memory limit to {limit} (current usage: {usage}, peak usage: {peak})")]
+    MemoryInUse {
+        limit: String,
+        usage: String,
+        peak: String,
+    },
     #[error("{} is not a regular file or is larger than {limit} bytes", path.display())]
     BadFile { path: PathBuf, limit: u64 },
     #[error("{} is not valid UTF-8 and cannot be named in a specification", .0.display())]
@@ -207,6 +213,7 @@ impl RuntimeError {
             | Self::NotADevice(_)
             | Self::NoInit
             | Self::File { .. }
+            | Self::MemoryInUse { .. }
             | Self::BadFile { .. }
             | Self::PathNotUtf8(_)
             | Self::NoRuntime(_)

@@ -17,7 +17,7 @@ use crate::api::types::{HostConfig, Ulimit};
 /// Docker's smallest memory limit, bytes.
 const MIN_MEMORY: i64 = 6 << 20;
 /// Docker's period for `NanoCpus`, microseconds.
-const PERIOD: i64 = 100_000;
+pub(super) const PERIOD: i64 = 100_000;
 /// Docker's `/dev/shm`, bytes.
 pub(super) const SHM_SIZE: i64 = 64 << 20;
 
@@ -114,15 +114,24 @@ pub(super) fn check(
     facts: &HostFacts,
     layout: &CgroupLayout,
 ) -> Result<Vec<String>, RuntimeError> {
+    if host.memory == 0 && host.memory_swap > 0 {
+        return Err(Problem::SwapAlone.into());
+    }
+    check_update(host, facts, layout)
+}
+
+/// As [`check`], for an update: what is not given stays as it is.
+pub(super) fn check_update(
+    host: &HostConfig,
+    facts: &HostFacts,
+    layout: &CgroupLayout,
+) -> Result<Vec<String>, RuntimeError> {
     let mut warnings = Vec::new();
     if host.memory != 0 && host.memory < MIN_MEMORY {
         return Err(Problem::MemoryMinimum.into());
     }
     if host.memory > 0 && host.memory_swap > 0 && host.memory_swap < host.memory {
         return Err(Problem::SwapBelowMemory.into());
-    }
-    if host.memory == 0 && host.memory_swap > 0 {
-        return Err(Problem::SwapAlone.into());
     }
     if host.memory > 0 && host.memory_swap != -1 && !layout.has_swap_limit() {
         warnings.push(

@@ -9,25 +9,32 @@ mod cgroup;
 mod devices;
 mod error;
 mod files;
+mod freezer;
 mod limits;
 mod mounts;
 mod network;
 mod oci;
+mod oom;
 mod rootfs;
 mod seccomp;
 mod security;
 mod spec;
 #[cfg(test)]
 mod tests;
+mod update;
 mod user;
 mod validate;
 mod volumes;
 
 pub(crate) use cgroup::{
-    cgroup_layout, cgroup_path, kill_cgroup, oom_kills, remove_cgroup, remove_parent,
+    cgroup_layout, cgroup_members, cgroup_path, kill_cgroup, oom_kills, remove_cgroup,
+    remove_parent,
 };
+pub(crate) use freezer::{is_frozen, set_frozen};
 pub(crate) use mounts::mount_points;
 pub(crate) use oci::{OciRuntime, StartFailure, start_failure};
+pub(crate) use oom::OomEvents;
 pub(crate) use security::{default_masked_paths, default_readonly_paths, security_options};
 pub(crate) use spec::{Prepared, SpecInput, prepare, write_bundle};
-pub(crate) use validate::validate_create;
+pub(crate) use update::update_limits;
+pub(crate) use validate::{validate_create, validate_update};

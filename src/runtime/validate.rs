@@ -39,12 +39,6 @@ pub(crate) fn validate_create(
     if network == Network::Default {
         warnings.push("the default network has loopback only for now".to_owned());
     }
-    if !matches!(host.restart_policy.name.as_str(), "" | "no") {
-        warnings.push(format!(
-            "restart policy {} is kept but not acted on yet",
-            host.restart_policy.name
-        ));
-    }
     spec::namespaces(host, network, layout.is_v2())?;
     if is_host(&host.uts_mode) && !config.hostname.is_empty() {
         return Err(RuntimeError::HostnameWithHostUts);
@@ -71,6 +65,16 @@ pub(crate) fn validate_create(
     }
     mounts::check_sources(&mounts::user_mounts(config, host)?)?;
     Ok(warnings)
+}
+
+/// Checks what an update gives, as Docker does: by itself, before it is merged with what the
+/// container has.
+///
+/// # Errors
+/// Docker's text, of class `Invalid` (400).
+pub(crate) fn validate_update(host: &HostConfig) -> Result<Vec<String>, RuntimeError> {
+    check_restart(host)?;
+    limits::check_update(host, &HostFacts::read(), &cgroup_layout())
 }
 
 fn refuse_unbuilt(host: &HostConfig) -> Result<(), RuntimeError> {
@@ -125,7 +129,6 @@ fn check_restart(host: &HostConfig) -> Result<(), RuntimeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::types::RestartPolicy;
     use crate::errors::ErrorKind;
 
     fn config() -> ContainerConfig {
@@ -217,23 +220,6 @@ mod tests {
                 ErrorKind::Invalid,
                 "Minimum memory limit allowed is 6MB".to_owned()
             )
-        );
-    }
-
-    #[test]
-    fn a_restart_policy_warns() {
-        let host = HostConfig {
-            network_mode: "none".into(),
-            restart_policy: RestartPolicy {
-                name: "on-failure".into(),
-                maximum_retry_count: 3,
-            },
-            ..Default::default()
-        };
-        let warnings = validate_create(&config(), &host).unwrap();
-        assert_eq!(
-            warnings,
-            ["restart policy on-failure is kept but not acted on yet"]
         );
     }
 

@@ -1,0 +1,309 @@
+//! New limits for a control group that is in use, written to the kernel's files, whichever OCI
+//! runtime made it (source: OCI runtime specification; runc's libcontainer `cgroups/fs`, `fs2` for the
+//! order of writes).
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::cgroup::CgroupLayout;
+use super::error::RuntimeError;
+use super::limits::PERIOD;
+use crate::api::types::HostConfig;
+
+/// What to write where, in this order.
+#[derive(Debug, PartialEq, Eq)]
+struct Write {
+    controller: &'static str,
+    file: &'static str,
+    value: String,
+}
+
+fn write(controller: &'static str, file: &'static str, value: impl ToString) -> Write {
+    Write {
+        controller,
+        file,
+        value: value.to_string(),
+    }
+}
+
+/// Gives the group `path` the limits of `host` as far as `given` names them. Blocking.
+///
+/// # Errors
+/// A file that the kernel does not have, or a value that it does not take. What was written before
+/// stays: the caller writes the old values again.
+pub(crate) fn update_limits(
+    layout: &CgroupLayout,
+    path: &str,
+    given: &HostConfig,
+    host: &HostConfig,
+) -> Result<(), RuntimeError> {
+    let writes = match layout {
+        CgroupLayout::V1 { .. } => version_one(given, host, layout, |controller, file| {
+            let text = fs::read_to_string(layout.group(controller, path)?.join(file)).ok()?;
+            text.trim().parse().ok()
+        }),
+        CgroupLayout::V2 { .. } => version_two(given, host, |file| {
+            layout
+                .group("", path)
+                .is_some_and(|dir| dir.join(file).exists())
+        }),
+    };
+    for Write {
+        controller,
+        file,
+        value,
+    } in writes
+    {
+        let dir = layout.group(controller, path).ok_or_else(|| {
+            RuntimeError::file("use control group", controller)(io::ErrorKind::NotFound.into())
+        })?;
+        put(&dir, file, &value)?;
+    }
+    Ok(())
+}
+
+fn put(dir: &Path, file: &str, value: &str) -> Result<(), RuntimeError> {
+    let path: PathBuf = dir.join(file);
+    fs::write(&path, value).map_err(|source| {
+        let usage = |name: &str| fs::read_to_string(dir.join(name)).unwrap_or_default();
+        // The kernel says no more than "busy".
+        if source.kind() == io::ErrorKind::ResourceBusy && file == "memory.limit_in_bytes" {
+            return RuntimeError::MemoryInUse {
+                limit: value.to_owned(),
+                usage: usage("memory.usage_in_bytes").trim().to_owned(),
+                peak: usage("memory.max_usage_in_bytes").trim().to_owned(),
+            };
+        }
+        RuntimeError::file("write", path)(source)
+    })
+}
+
+/// Period and quota in microseconds, if `given` changes them; a quota of -1 is none.
+fn bandwidth(given: &HostConfig, host: &HostConfig) -> Option<(Option<i64>, Option<i64>)> {
+    if given.nano_cpus > 0 {
+        let quota = i128::from(host.nano_cpus) * i128::from(PERIOD) / 1_000_000_000;
+        return Some((Some(PERIOD), i64::try_from(quota).ok()));
+    }
+    let some = |n: i64| (n != 0).then_some(n);
+    let changed = given.cpu_period != 0 || given.cpu_quota != 0;
+    changed.then(|| (some(host.cpu_period), some(host.cpu_quota)))
+}
+
+fn version_one(
+    given: &HostConfig,
+    host: &HostConfig,
+    layout: &CgroupLayout,
+    now: impl Fn(&str, &str) -> Option<i64>,
+) -> Vec<Write> {
+    let mut out = Vec::new();
+    if given.memory != 0 || given.memory_swap != 0 {
+        let limit =
+            (host.memory > 0).then(|| write("memory", "memory.limit_in_bytes", host.memory));
+        let swap = (host.memory_swap != 0 && layout.has_swap_limit())
+            .then(|| write("memory", "memory.memsw.limit_in_bytes", host.memory_swap));
+        // The limit with swap is never below the one without, not even in between.
+        let before = now("memory", "memory.memsw.limit_in_bytes").unwrap_or(i64::MAX);
+        if host.memory_swap == -1 || host.memory_swap > before {
+            out.extend(swap);
+            out.extend(limit);
+        } else {
+            out.extend(limit);
+            out.extend(swap);
+        }
+    }
+    if given.memory_reservation != 0 {
+        out.push(write(
+            "memory",
+            "memory.soft_limit_in_bytes",
+            host.memory_reservation,
+        ));
+    }
+    if given.cpu_shares != 0 {
+        out.push(write("cpu", "cpu.shares", host.cpu_shares));
+    }
+    if let Some((period, quota)) = bandwidth(given, host) {
+        let mut period = period.map(|n| write("cpu", "cpu.cfs_period_us", n));
+        let mut quota = quota.map(|n| write("cpu", "cpu.cfs_quota_us", n));
+        // No more than the parent's share at any moment: what makes it smaller comes first.
+        let longer = now("cpu", "cpu.cfs_period_us")
+            .zip(period.as_ref())
+            .is_none_or(|(now, then)| then.value.parse().is_ok_and(|then: i64| then >= now));
+        if longer {
+            out.extend(period.take());
+        }
+        out.extend(quota.take());
+        out.extend(period);
+    }
+    out.extend(cpusets(given, host));
+    out.extend(pids(given, host));
+    if given.blkio_weight != 0 && layout.has_blkio_weight() {
+        let file = if now("blkio", "blkio.weight").is_some() {
+            "blkio.weight"
+        } else {
+            "blkio.bfq.weight"
+        };
+        out.push(write("blkio", file, host.blkio_weight));
+    }
+    out
+}
+
+fn version_two(given: &HostConfig, host: &HostConfig, has: impl Fn(&str) -> bool) -> Vec<Write> {
+    let mut out = Vec::new();
+    if given.memory != 0 || given.memory_swap != 0 {
+        match host.memory_swap {
+            0 => {}
+            -1 => out.push(write("memory", "memory.swap.max", "max")),
+            swap => out.push(write("memory", "memory.swap.max", swap - host.memory)),
+        }
+        if host.memory > 0 {
+            out.push(write("memory", "memory.max", host.memory));
+        }
+    }
+    if given.memory_reservation != 0 {
+        out.push(write("memory", "memory.low", host.memory_reservation));
+    }
+    if given.cpu_shares != 0 {
+        // runc's conversion from 2..262144 to 1..10000.
+        let weight = 1 + (host.cpu_shares.clamp(2, 262_144) - 2) * 9_999 / 262_142;
+        out.push(write("cpu", "cpu.weight", weight));
+    }
+    if let Some((period, quota)) = bandwidth(given, host) {
+        let quota = match quota {
+            Some(quota) if quota > 0 => quota.to_string(),
+            _ => "max".to_owned(),
+        };
+        let value = format!("{quota} {}", period.unwrap_or(PERIOD));
+        out.push(write("cpu", "cpu.max", value));
+    }
+    out.extend(cpusets(given, host));
+    out.extend(pids(given, host));
+    if given.blkio_weight != 0 {
+        let weight = i64::from(host.blkio_weight);
+        if has("io.bfq.weight") {
+            out.push(write("io", "io.bfq.weight", weight));
+        } else if has("io.weight") {
+            let weight = 1 + (weight - 10) * 9_999 / 990;
+            out.push(write("io", "io.weight", weight));
+        }
+    }
+    out
+}
+
+fn cpusets<'a>(given: &HostConfig, host: &'a HostConfig) -> impl Iterator<Item = Write> + use<'a> {
+    let cpus =
+        (!given.cpuset_cpus.is_empty()).then(|| write("cpuset", "cpuset.cpus", &host.cpuset_cpus));
+    let mems =
+        (!given.cpuset_mems.is_empty()).then(|| write("cpuset", "cpuset.mems", &host.cpuset_mems));
+    cpus.into_iter().chain(mems)
+}
+
+fn pids(given: &HostConfig, host: &HostConfig) -> Option<Write> {
+    given.pids_limit?;
+    Some(match host.pids_limit.filter(|limit| *limit > 0) {
+        Some(limit) => write("pids", "pids.max", limit),
+        None => write("pids", "pids.max", "max"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(writes: &[Write]) -> Vec<String> {
+        writes
+            .iter()
+            .map(|w| format!("{} {}", w.file, w.value))
+            .collect()
+    }
+
+    fn layout(root: &Path) -> CgroupLayout {
+        CgroupLayout::V1 {
+            controllers: vec![(vec!["memory".to_owned()], root.to_owned())],
+            unified: None,
+        }
+    }
+
+    #[test]
+    fn version_one_in_an_order_that_the_kernel_takes() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("memory.memsw.limit_in_bytes"), "").unwrap();
+        let layout = layout(dir.path());
+        let host = HostConfig {
+            memory: 200,
+            memory_swap: 400,
+            cpu_period: 50_000,
+            cpu_quota: 20_000,
+            pids_limit: Some(0),
+            ..HostConfig::default()
+        };
+        let now = |memsw: i64| {
+            move |_: &str, file: &str| match file {
+                "memory.memsw.limit_in_bytes" => Some(memsw),
+                "cpu.cfs_period_us" => Some(100_000),
+                _ => None,
+            }
+        };
+        assert_eq!(
+            shown(&version_one(&host, &host, &layout, now(300))),
+            [
+                "memory.memsw.limit_in_bytes 400",
+                "memory.limit_in_bytes 200",
+                "cpu.cfs_quota_us 20000",
+                "cpu.cfs_period_us 50000",
+                "pids.max max",
+            ]
+        );
+        assert_eq!(
+            shown(&version_one(&host, &host, &layout, now(500)))[..2],
+            [
+                "memory.limit_in_bytes 200",
+                "memory.memsw.limit_in_bytes 400"
+            ]
+        );
+        // What is not given is not touched.
+        assert!(version_one(&HostConfig::default(), &host, &layout, now(0)).is_empty());
+    }
+
+    #[test]
+    fn version_two_has_other_units() {
+        let host = HostConfig {
+            memory: 200,
+            memory_swap: 500,
+            memory_reservation: 100,
+            cpu_shares: 1024,
+            nano_cpus: 1_500_000_000,
+            cpuset_cpus: "0".to_owned(),
+            pids_limit: Some(9),
+            blkio_weight: 1000,
+            ..HostConfig::default()
+        };
+        assert_eq!(
+            shown(&version_two(&host, &host, |file| file == "io.weight")),
+            [
+                "memory.swap.max 300",
+                "memory.max 200",
+                "memory.low 100",
+                "cpu.weight 39",
+                "cpu.max 150000 100000",
+                "cpuset.cpus 0",
+                "pids.max 9",
+                "io.weight 10000",
+            ]
+        );
+        let unlimited = HostConfig {
+            memory: 200,
+            memory_swap: -1,
+            cpu_quota: -1,
+            ..HostConfig::default()
+        };
+        assert_eq!(
+            shown(&version_two(&unlimited, &unlimited, |_| false)),
+            [
+                "memory.swap.max max",
+                "memory.max 200",
+                "cpu.max max 100000"
+            ]
+        );
+    }
+}
