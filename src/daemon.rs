@@ -1,5 +1,6 @@
 //! The daemon: what it holds, its start and its end.
 
+mod activation;
 pub(crate) mod command;
 mod locks;
 mod notify;

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 
+use crate::metrics::Counter;
+
 /// Events that are kept for `since=` (Moby keeps as many).
 const KEPT: usize = 256;
 /// Events that a subscriber may lag behind before it loses the oldest.
@@ -63,6 +65,7 @@ struct Ring {
 pub(crate) struct Events {
     ring: Mutex<Ring>,
     sender: broadcast::Sender<Arc<Event>>,
+    published: Counter,
 }
 
 /// A subscription: what is kept, then what comes. No event is missed or doubled in between.
@@ -97,6 +100,7 @@ impl Default for Events {
                 last_ns: 0,
             }),
             sender: broadcast::channel(BACKLOG).0,
+            published: Counter::new(),
         }
     }
 }
@@ -129,6 +133,7 @@ impl Events {
             exit_code = event.attributes.get("exitCode"),
             "event"
         );
+        self.published.add(1);
         let mut ring = self.ring();
         // Strictly rising, so that `since` with the time of one event cuts between events.
         event.time_ns = crate::container::time::now_ns().max(ring.last_ns + 1);
@@ -140,6 +145,11 @@ impl Events {
         ring.kept.push_back(Arc::clone(&event));
         // Nobody listening is no error. Sent under the lock: subscribers see one order.
         let _ = self.sender.send(event);
+    }
+
+    /// How many there were since the daemon's start.
+    pub(crate) fn published(&self) -> u64 {
+        self.published.get()
     }
 
     /// How many listen.

@@ -9,11 +9,14 @@ mod daemon_log;
 mod errors;
 mod events;
 mod image;
+mod metrics;
+mod net;
 mod runtime;
 mod supervisor;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    net::tls::install_provider();
     cli::run(std::env::args_os(), daemon::command::run)
 }

@@ -5,6 +5,7 @@
 
 mod harness;
 
+mod activation;
 mod bad_input;
 mod cli_images;
 mod cli_life;
@@ -19,8 +20,11 @@ mod lifecycle;
 mod logs_read;
 mod long_lines;
 mod memory;
+mod metrics;
 mod oom;
 mod policy;
+mod reload;
+mod remote;
 mod restart_daemon;
 mod restart_policy;
 mod rotation;

@@ -7,7 +7,7 @@ use crate::error::{ConfigError, Origin};
 use crate::file::{duplicates, wrong_type};
 use crate::json::{Json, Node};
 use crate::keys::{Kind, nearest};
-use crate::model::{Host, LogFormat, LogLevel, Runtime, Ulimit};
+use crate::model::{LogFormat, LogLevel, Runtime, Ulimit};
 
 pub(crate) type Errors = Vec<ConfigError>;
 
@@ -99,43 +99,6 @@ pub(crate) fn path(origin: Origin, key: &str, path: &Path, errors: &mut Errors) 
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-/// Longest path of a unix socket (`sun_path` without its NUL).
-const MAX_SOCKET_PATH: usize = 107;
-
-pub(crate) fn host(origin: Origin, text: &str, errors: &mut Errors) -> Option<Host> {
-    let (reason, allowed) = match text.split_once("://") {
-        Some(("unix", path)) if path.len() > MAX_SOCKET_PATH => (
-            "the socket's path is too long".to_owned(),
-            format!("write a path of at most {MAX_SOCKET_PATH} bytes"),
-        ),
-        Some(("unix", path)) if path.starts_with('/') && !path.contains('\0') => {
-            return Some(Host::Unix(path.into()));
-        }
-        Some(("unix", _)) => (
-            format!("invalid bind address ({text})"),
-            "write unix:// and an absolute path, such as unix:///run/taffrail/docker.sock".to_owned(),
-        ),
-        Some((scheme @ ("tcp" | "fd"), _)) => (
-            format!("{scheme}:// is not built in this version of Taffrail"),
-            "write unix:// and an absolute path".to_owned(),
-        ),
-        Some((scheme, _)) => (
-            format!("invalid bind address ({text}): unsupported proto '{scheme}'"),
-            "write unix:// and an absolute path".to_owned(),
-        ),
-        None if text.starts_with('/') => (
-            format!("invalid bind address ({text})"),
-            format!("write unix://{text}"),
-        ),
-        None => (
-            "an address without a scheme is a tcp:// one, which is not built in this version of Taffrail".to_owned(),
-            "write unix:// and an absolute path".to_owned(),
-        ),
-    };
-    errors.push(bad(origin, "hosts", text, reason, allowed));
-    None
-}
-
 /// Name and value of `k=v` labels; equal ones once.
 pub(crate) fn labels(items: &[(Origin, &str)], errors: &mut Errors) -> Vec<String> {
     let mut kept: Vec<(&str, &str)> = Vec::new();
@@ -170,6 +133,20 @@ pub(crate) fn labels(items: &[(Origin, &str)], errors: &mut Errors) -> Vec<Strin
         }
     }
     kept.into_iter().map(|(_, text)| text.to_owned()).collect()
+}
+
+/// `log-spool-size`.
+pub(crate) fn spool_size(origin: Origin, text: &str, errors: &mut Errors) -> u64 {
+    taffrail_drivers::parse_size(text, taffrail_drivers::Units::Binary).unwrap_or_else(|error| {
+        errors.push(bad(
+            origin,
+            "log-spool-size",
+            text,
+            error.to_string(),
+            "write a size with binary units, such as 4g",
+        ));
+        0
+    })
 }
 
 pub(crate) fn seconds(origin: Origin, key: &str, value: i64, errors: &mut Errors) -> i64 {

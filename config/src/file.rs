@@ -63,13 +63,25 @@ impl File {
     }
     /// An object of strings; numbers and booleans as they are written.
     pub(crate) fn options(&self, key: &str) -> Option<Vec<(&str, usize, String)>> {
-        Some(
-            self.members(key)?
-                .iter()
-                .map(|(name, line, node)| (name.as_str(), *line, node.value.go()))
-                .collect(),
-        )
+        Some(options(self.members(key)?))
     }
+    /// An object of such objects, each with its line.
+    pub(crate) fn option_sets(&self, key: &str) -> Vec<(&str, usize, Vec<(&str, usize, String)>)> {
+        let sets = self.members(key).unwrap_or_default();
+        sets.iter()
+            .filter_map(|(name, line, node)| match &node.value {
+                Json::Map(items) => Some((name.as_str(), *line, options(items))),
+                _ => None,
+            })
+            .collect()
+    }
+}
+
+fn options(items: &[(String, usize, Node)]) -> Vec<(&str, usize, String)> {
+    items
+        .iter()
+        .map(|(name, line, node)| (name.as_str(), *line, node.value.go()))
+        .collect()
 }
 
 /// The text of a file in UTF-8 (with or without a byte order mark) or UTF-16 with one.
@@ -128,6 +140,10 @@ pub(crate) fn read(text: &str, errors: &mut Vec<ConfigError>, warnings: &mut Vec
     };
     duplicates("", &items, errors);
     for (name, line, node) in items {
+        // For editors.
+        if name == "$schema" && matches!(node.value, Json::Str(_)) {
+            continue;
+        }
         let Some(key) = find(&name) else {
             errors.push(ConfigError::UnknownKey {
                 line,
@@ -241,20 +257,33 @@ fn fits(key: &Key, line: usize, node: &Node, errors: &mut Vec<ConfigError>) -> b
         (Kind::Object, Json::Map(items)) => {
             duplicates(&format!("{}.", key.name), items, errors);
         }
-        (Kind::Options, Json::Map(items)) => {
-            duplicates(&format!("{}.", key.name), items, errors);
-            for (name, line, item) in items {
-                if matches!(item.value, Json::Null | Json::List(_) | Json::Map(_)) {
-                    errors.push(wrong_type(
-                        format!("{}.{name}", key.name),
-                        *line,
-                        &item.value,
-                        Kind::Str,
-                    ));
+        (Kind::Options, Json::Map(items)) => fit_options(key.name, items, errors),
+        (Kind::OptionSets, Json::Map(sets)) => {
+            duplicates(&format!("{}.", key.name), sets, errors);
+            for (name, line, set) in sets {
+                let path = format!("{}.{name}", key.name);
+                match &set.value {
+                    Json::Map(items) => fit_options(&path, items, errors),
+                    value => errors.push(wrong_type(path, *line, value, Kind::Options)),
                 }
             }
         }
         (kind, value) => errors.push(wrong_type(key.name.to_owned(), line, value, kind)),
     }
     errors.len() == before
+}
+
+/// Whether the members of an object are options.
+fn fit_options(path: &str, items: &[(String, usize, Node)], errors: &mut Vec<ConfigError>) {
+    duplicates(&format!("{path}."), items, errors);
+    for (name, line, item) in items {
+        if matches!(item.value, Json::Null | Json::List(_) | Json::Map(_)) {
+            errors.push(wrong_type(
+                format!("{path}.{name}"),
+                *line,
+                &item.value,
+                Kind::Str,
+            ));
+        }
+    }
 }

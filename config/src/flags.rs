@@ -19,6 +19,8 @@ pub struct Flags {
     pub log_driver: Option<String>,
     /// `--log-opt k=v`; without `=` the value is empty
     pub log_opts: Vec<String>,
+    /// `--log-spool-size`
+    pub log_spool_size: Option<String>,
     /// `-l`, `--log-level`
     pub log_level: Option<String>,
     /// `--log-format`
@@ -27,6 +29,18 @@ pub struct Flags {
     pub raw_logs: Option<bool>,
     /// `-D`, `--debug`
     pub debug: Option<bool>,
+    /// `--tls`
+    pub tls: Option<bool>,
+    /// `--tlsverify`
+    pub tlsverify: Option<bool>,
+    /// `--tlscacert`
+    pub tlscacert: Option<PathBuf>,
+    /// `--tlscert`
+    pub tlscert: Option<PathBuf>,
+    /// `--tlskey`
+    pub tlskey: Option<PathBuf>,
+    /// `--metrics-addr`
+    pub metrics_addr: Option<String>,
     /// `--live-restore`
     pub live_restore: Option<bool>,
     /// `--shutdown-timeout`, seconds
@@ -69,6 +83,13 @@ impl Flags {
             "group" => self.group.clone(),
             "log-driver" => self.log_driver.clone(),
             "log-opts" => go_map(&self.log_opts),
+            "log-spool-size" => self.log_spool_size.clone(),
+            "tls" => self.tls.map(|b| b.to_string()),
+            "tlsverify" => self.tlsverify.map(|b| b.to_string()),
+            "tlscacert" => path(&self.tlscacert),
+            "tlscert" => path(&self.tlscert),
+            "tlskey" => path(&self.tlskey),
+            "metrics-addr" => self.metrics_addr.clone(),
             "log-level" => self.log_level.clone(),
             "log-format" => self.log_format.clone(),
             "raw-logs" => self.raw_logs.map(|b| b.to_string()),

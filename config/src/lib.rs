@@ -8,13 +8,16 @@ mod check;
 mod error;
 mod file;
 mod flags;
+mod hosts;
 mod json;
 pub mod keys;
 mod load;
+mod log;
 mod model;
+mod tls;
 
 pub use check::ULIMITS;
 pub use error::{ConfigError, ConfigErrors, Origin, Warning};
 pub use flags::Flags;
 pub use load::{DEFAULT_FILE, Reloaded, load, parse_text};
-pub use model::{Config, Host, LogFormat, LogLevel, Runtime, Ulimit};
+pub use model::{Address, Config, Host, LogFormat, LogLevel, Runtime, Tls, Ulimit};

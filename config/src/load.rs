@@ -4,17 +4,21 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use taffrail_drivers::{DEFAULT_DRIVER, Defaults, OptionError};
-
 use crate::check::{self, Errors, bad};
 use crate::error::{ConfigError, ConfigErrors, Origin, Warning};
 use crate::file::{self, File};
 use crate::flags::Flags;
-use crate::keys::{KEYS, Meaning};
+use crate::hosts;
+use crate::keys::{KEYS, Meaning, Used};
+use crate::log;
 use crate::model::{Config, Host, LogFormat, LogLevel, Runtime};
+use crate::tls;
 
 /// Where the file is unless `--config-file` says otherwise.
 pub const DEFAULT_FILE: &str = "/etc/taffrail/daemon.json";
+
+/// `log-spool-size` when it is not given: 4 GiB.
+const DEFAULT_LOG_SPOOL_SIZE: u64 = 4 << 30;
 
 /// Largest file read: no configuration comes near it.
 const MAX_FILE: u64 = 4 << 20;
@@ -87,23 +91,32 @@ pub fn parse_text(
 }
 
 /// A flag, or the file's value, with where it comes from.
-struct Source<'a> {
-    file: &'a File,
+pub(crate) struct Source<'a> {
+    pub(crate) file: &'a File,
 }
 
 impl Source<'_> {
-    fn origin(&self, key: &str) -> Origin {
+    pub(crate) fn origin(&self, key: &str) -> Origin {
         self.file.line(key).map_or(Origin::Default, Origin::Line)
     }
 
-    fn text<'s>(&'s self, key: &str, flag: Option<&'s String>) -> Option<(Origin, &'s str)> {
+    pub(crate) fn text<'s>(
+        &'s self,
+        key: &str,
+        flag: Option<&'s String>,
+    ) -> Option<(Origin, &'s str)> {
         match flag {
             Some(text) => Some((Origin::Flag, text)),
             None => self.file.string(key).map(|text| (self.origin(key), text)),
         }
     }
 
-    fn path(&self, key: &str, flag: Option<&PathBuf>, errors: &mut Errors) -> Option<PathBuf> {
+    pub(crate) fn path(
+        &self,
+        key: &str,
+        flag: Option<&PathBuf>,
+        errors: &mut Errors,
+    ) -> Option<PathBuf> {
         match (flag, self.file.string(key)) {
             (Some(path), _) => Some(check::path(Origin::Flag, key, path, errors)),
             (None, Some(text)) => Some(check::path(self.origin(key), key, Path::new(text), errors)),
@@ -141,20 +154,24 @@ fn resolve(file: &File, flags: &Flags, errors: &mut Errors, warnings: &mut Vec<W
         .path("exec-root", flags.exec_root.as_ref(), errors)
         .unwrap_or_else(|| "/run/taffrail".into());
     let pidfile = source.path("pidfile", flags.pidfile.as_ref(), errors);
+    let (tls, declined) = tls::tls(&source, flags, errors, warnings);
     let mut hosts: Vec<Host> = Vec::new();
     let host_list = source.list("hosts", &flags.hosts);
     for (origin, text) in &host_list {
-        if let Some(host) = check::host(*origin, text, errors)
+        if let Some(host) = hosts::host(*origin, text, tls.is_some(), errors)
             && !hosts.contains(&host)
         {
             hosts.push(host);
         }
     }
-    if host_list.is_empty() {
+    if host_list.is_empty() && tls.is_some() {
+        hosts.push(hosts::tls_default());
+    } else if host_list.is_empty() {
         // A second daemon is kept apart by its exec root alone.
         let socket = format!("unix://{}/docker.sock", exec_root.display());
-        hosts.extend(check::host(Origin::Default, &socket, errors));
+        hosts.extend(hosts::host(Origin::Default, &socket, false, errors));
     }
+    tls::exposure(&hosts, tls.as_ref(), declined, file.line("hosts"), warnings);
     let log_level = source
         .text("log-level", flags.log_level.as_ref())
         .map_or(LogLevel::Info, |(origin, text)| {
@@ -177,7 +194,16 @@ fn resolve(file: &File, flags: &Flags, errors: &mut Errors, warnings: &mut Vec<W
             .text("group", flags.group.as_ref())
             .map(|(_, text)| text.to_owned())
             .filter(|group| !group.is_empty()),
-        log: log(&source, flags, errors, warnings),
+        tls,
+        metrics_addr: source
+            .text("metrics-addr", flags.metrics_addr.as_ref())
+            .and_then(|(origin, text)| hosts::metrics(origin, text, errors)),
+        log: log::defaults(&source, flags, errors, warnings),
+        log_spool_size: source
+            .text("log-spool-size", flags.log_spool_size.as_ref())
+            .map_or(DEFAULT_LOG_SPOOL_SIZE, |(origin, text)| {
+                check::spool_size(origin, text, errors)
+            }),
         log_level,
         debug: flags.debug.or(file.bool("debug")).unwrap_or(false),
         log_format,
@@ -200,107 +226,6 @@ fn resolve(file: &File, flags: &Flags, errors: &mut Errors, warnings: &mut Vec<W
     };
     conflicts(file, flags, errors);
     config
-}
-
-/// `log-driver` and `log-opts` as a container without settings of its own would get them.
-fn log(
-    source: &Source<'_>,
-    flags: &Flags,
-    errors: &mut Errors,
-    warnings: &mut Vec<Warning>,
-) -> Defaults {
-    let (driver_origin, driver) = source
-        .text("log-driver", flags.log_driver.as_ref())
-        .filter(|(_, driver)| !driver.is_empty())
-        .unwrap_or((Origin::Default, DEFAULT_DRIVER));
-    let mut origins = BTreeMap::new();
-    let mut options = BTreeMap::new();
-    if flags.log_opts.is_empty() {
-        for (name, line, value) in source.file.options("log-opts").unwrap_or_default() {
-            origins.insert(name.to_owned(), Origin::Line(line));
-            options.insert(name.to_owned(), value);
-        }
-    } else {
-        for option in &flags.log_opts {
-            let (name, value) = option.split_once('=').unwrap_or((option, ""));
-            origins.insert(name.to_owned(), Origin::Flag);
-            options.insert(name.to_owned(), value.to_owned());
-        }
-    }
-    let all = if flags.log_opts.is_empty() {
-        source.origin("log-opts")
-    } else {
-        Origin::Flag
-    };
-    match taffrail_drivers::validate(driver, &options) {
-        Ok(validated) => warnings.extend(validated.warnings().iter().map(|text| Warning {
-            line: source.file.line("log-opts"),
-            key: "log-opts".to_owned(),
-            text: text.clone(),
-        })),
-        Err(found) => errors.extend(found.iter().map(|error| {
-            let (origin, key) = match error {
-                OptionError::UnknownDriver { .. }
-                | OptionError::NotBuilt { .. }
-                | OptionError::EmptyDriverName { .. }
-                | OptionError::DuplicateDriver { .. }
-                | OptionError::TwoFormats { .. }
-                | OptionError::NoneWithOthers { .. } => (driver_origin, "log-driver".to_owned()),
-                error => match option_of(error, &options) {
-                    Some(option) => (
-                        origins.get(option).copied().unwrap_or(all),
-                        format!("log-opts.{option}"),
-                    ),
-                    None => (all, "log-opts".to_owned()),
-                },
-            };
-            let value = match error {
-                OptionError::UnknownOption { .. } | OptionError::UnknownOptionOf { .. } => None,
-                _ => key
-                    .strip_prefix("log-opts.")
-                    .and_then(|option| options.get(option).cloned()),
-            };
-            ConfigError::Log {
-                origin,
-                key,
-                value,
-                source: Box::new(error.clone()),
-            }
-        })),
-    }
-    Defaults {
-        driver: driver.to_owned(),
-        options,
-    }
-}
-
-/// The option that an error is about, where the error tells.
-fn option_of<'a>(error: &'a OptionError, options: &'a BTreeMap<String, String>) -> Option<&'a str> {
-    match error {
-        OptionError::UnknownOption { option, .. } | OptionError::UnknownOptionOf { option, .. } => {
-            Some(option)
-        }
-        OptionError::Value { option, .. }
-        | OptionError::Negative { option }
-        | OptionError::CompressBool { option, .. }
-        | OptionError::MaxFileLarge { option, .. } => Some(option),
-        OptionError::Mode { .. } => Some("mode"),
-        OptionError::BufferSizeMode | OptionError::BufferSize { .. } => Some("max-buffer-size"),
-        OptionError::CacheDisabled { .. } => Some("cache-disabled"),
-        OptionError::InvalidSize { .. }
-        | OptionError::InvalidSuffix { .. }
-        | OptionError::InvalidNumber { .. }
-        | OptionError::MaxSizeZero => Some("max-size"),
-        OptionError::MaxFileZero | OptionError::MaxFileNumber { .. } => Some("max-file"),
-        OptionError::Compress
-        | OptionError::CompressOneFile
-        | OptionError::CompressValue { .. } => Some("compress"),
-        OptionError::Regex { pattern, .. } => ["labels-regex", "env-regex"]
-            .into_iter()
-            .find(|option| options.get(*option) == Some(pattern)),
-        OptionError::Tag(_) => Some("tag"),
-        _ => None,
-    }
 }
 
 fn ulimits(
@@ -421,7 +346,7 @@ impl Config {
         let mut changed = Vec::new();
         let mut needs_restart = Vec::new();
         for key in KEYS {
-            let Meaning::Used { live } = key.meaning else {
+            let Meaning::Used(Used { live, .. }) = key.meaning else {
                 continue;
             };
             if !config.take(&new, key.name, live) {
@@ -453,6 +378,22 @@ impl Config {
         match key {
             "log-driver" => one(&mut self.log.driver, &new.log.driver, apply),
             "log-opts" => one(&mut self.log.options, &new.log.options, apply),
+            "log-drivers" => one(&mut self.log.by_driver, &new.log.by_driver, apply),
+            "log-spool-size" => one(&mut self.log_spool_size, &new.log_spool_size, apply),
+            "metrics-addr" => one(&mut self.metrics_addr, &new.metrics_addr, apply),
+            // Never applied by a reload, so one comparison serves each of them.
+            "tls" | "tlsverify" => {
+                self.tls.as_ref().map(|tls| tls.verify) != new.tls.as_ref().map(|tls| tls.verify)
+            }
+            "tlscacert" => {
+                self.tls.as_ref().map(|tls| &tls.ca) != new.tls.as_ref().map(|tls| &tls.ca)
+            }
+            "tlscert" => {
+                self.tls.as_ref().map(|tls| &tls.cert) != new.tls.as_ref().map(|tls| &tls.cert)
+            }
+            "tlskey" => {
+                self.tls.as_ref().map(|tls| &tls.key) != new.tls.as_ref().map(|tls| &tls.key)
+            }
             "log-level" => one(&mut self.log_level, &new.log_level, apply),
             "log-format" => one(&mut self.log_format, &new.log_format, apply),
             "raw-logs" => one(&mut self.raw_logs, &new.raw_logs, apply),

@@ -1,4 +1,5 @@
 use proptest::prelude::*;
+use taffrail_drivers::Defaults;
 
 use super::*;
 use crate::Ulimit;
@@ -24,7 +25,14 @@ fn errors_with(text: &str, flags: &Flags) -> Vec<String> {
 
 #[test]
 fn defaults() {
-    for text in ["", " \n\t", "{}", "\u{feff}{}", "{\"debug\": null}"] {
+    for text in [
+        "",
+        " \n\t",
+        "{}",
+        "\u{feff}{}",
+        "{\"debug\": null}",
+        "{\"$schema\": \"x\"}",
+    ] {
         let (config, warnings) = parse(text);
         assert!(warnings.is_empty());
         assert_eq!(config.data_root, Path::new("/var/lib/taffrail"));
@@ -60,8 +68,11 @@ fn samples_are_right() {
         config
     };
     sample(include_str!("../samples/minimal.json"), 0);
+    let remote = sample(include_str!("../samples/remote.json"), 0);
+    assert!(remote.tls.is_some_and(|tls| tls.verify) && remote.metrics_addr.is_some());
     let logging = sample(include_str!("../samples/logging.json"), 0);
     assert_eq!(logging.log.options["max-file"], "5");
+    assert_eq!(logging.log.by_driver.len(), 1);
     let full = sample(include_str!("../samples/full.json"), 0);
     assert_eq!(full.runtimes["runc-debug"].args, ["--debug"]);
     assert_eq!(
@@ -76,7 +87,7 @@ fn samples_are_right() {
     sample(include_str!("../samples/docker.json"), 5);
     // Every sample in the folder is tested above.
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples");
-    assert_eq!(std::fs::read_dir(folder).unwrap().count(), 4);
+    assert_eq!(std::fs::read_dir(folder).unwrap().count(), 5);
 }
 
 #[test]
@@ -179,8 +190,60 @@ fn each_mistake_is_named() {
             &["invalid bind address (foo://x): unsupported proto 'foo'"],
         ),
         (
-            "{\"hosts\": [\"tcp://0.0.0.0:2375\"]}",
-            &["tcp:// is not built"],
+            "{\"hosts\": [\"tcp://0.0.0.0:x\"]}",
+            &["invalid bind address (tcp://0.0.0.0:x): invalid port: x"],
+        ),
+        (
+            "{\n\"tlsverify\": true, \"tlscacert\": \"/ca\", \"tlscert\": \"/c\"}",
+            &[
+                "line 2: key \"tlsverify\"",
+                "could not load X509 key pair (cert: \"/c\", key: \"\")",
+            ],
+        ),
+        (
+            "{\"tls\": true, \"tlscert\": \"/c\", \"tlskey\": \"/k\"}",
+            &["key \"tls\"", "without tlscacert", "\"tlsverify\" to false"],
+        ),
+        (
+            "{\"metrics-addr\": \"127.0.0.1\"}",
+            &["missing port in address", "127.0.0.1:9323"],
+        ),
+        (
+            "{\"log-spool-size\": \"many\"}",
+            &["invalid size: 'many'", "such as 4g"],
+        ),
+        (
+            "{\"log-drivers\": {\n\"json-file\": {\n\"max-size\": \"1q\"}}}",
+            &[
+                "line 3: key \"log-drivers.json-file.max-size\" has value \"1q\": failed to set log opts: invalid suffix: 'q'",
+            ],
+        ),
+        (
+            "{\"log-driver\": \"none\", \"log-drivers\": {\"json-file\": {\"zzz\": 1}}}",
+            &[
+                "key \"log-drivers.json-file.zzz\"",
+                "unknown log opt 'zzz' for json-file",
+            ],
+        ),
+        (
+            "{\"log-opts\": {\"max-size\": \"1q\"}, \"log-drivers\": {\"json-file\": {\"tag\": \"x\"}}}",
+            &["key \"log-opts.max-size\" has value \"1q\""],
+        ),
+        (
+            "{\"log-drivers\": {\"none\": {\"tag\": \"x\"}}}",
+            &["key \"log-drivers.none.tag\"", "takes no options"],
+        ),
+        (
+            "{\"log-drivers\": {\"nosuchdriver\": {}}}",
+            &["key \"log-drivers.nosuchdriver\"", "not found"],
+        ),
+        (
+            "{\"log-drivers\": {\"local\": 1}}",
+            &["key \"log-drivers.local\" is a number (1), but must be an object of strings"],
+        ),
+        (
+            "{\"log-drivers\": {\"local\": {\"tag\": []}}}",
+            &["key \"log-drivers.local.tag\" is a list"],
         ),
         (
             "{\"hosts\": [\"/run/x.sock\"]}",
@@ -387,6 +450,65 @@ fn a_reload_takes_the_live_keys() {
     assert!(config.reload(Some(&path), &path, &flags).is_err());
 }
 
+#[test]
+fn tls_as_docker_reads_it() {
+    let files = r#""tlscacert": "/ca", "tlscert": "/c", "tlskey": "/k""#;
+    for (keys, on, verify) in [
+        ("", false, false),
+        ("\"tls\": false,", false, false),
+        ("\"tls\": true,", true, true),
+        ("\"tlsverify\": true,", true, true),
+        ("\"tlsverify\": false,", true, false),
+        ("\"tls\": false, \"tlsverify\": true,", true, true),
+    ] {
+        let (config, warnings) = parse(&format!("{{{keys} {files}}}"));
+        assert_eq!(config.tls.is_some(), on, "{keys}");
+        assert_eq!(config.tls.is_some_and(|tls| tls.verify), verify, "{keys}");
+        let host = config.hosts[0].to_string();
+        if on {
+            assert_eq!(host, "tcp://localhost:2376");
+            assert_eq!(warnings.len(), usize::from(!verify), "{warnings:?}");
+        } else {
+            assert!(host.starts_with("unix://"));
+            // The files are named, but nothing uses them.
+            assert_eq!(warnings.len(), 3, "{warnings:?}");
+        }
+    }
+}
+
+#[test]
+fn open_ports_are_told() {
+    for (text, loud) in [
+        (r#"{"hosts": ["tcp://0.0.0.0:2375"]}"#, Some(true)),
+        (r#"{"hosts": ["tcp://127.0.0.1:2375"]}"#, Some(false)),
+        (r#"{"hosts": ["tcp://"], "tls": false}"#, Some(false)),
+        (
+            r#"{"hosts": ["tcp://0.0.0.0:2375"], "tls": false}"#,
+            Some(false),
+        ),
+        (r#"{"hosts": ["unix:///x"]}"#, None),
+    ] {
+        let (_, warnings) = parse(text);
+        assert_eq!(warnings.len(), usize::from(loud.is_some()), "{text}");
+        if let Some(loud) = loud {
+            let told = warnings[0].to_string();
+            assert!(told.contains("gives root access"), "{told}");
+            assert_eq!(told.contains("Set tlsverify"), loud, "{told}");
+        }
+    }
+}
+
+#[test]
+fn defaults_by_driver() {
+    let (config, warnings) = parse(
+        r#"{"log-opts": {"max-size": "1m"}, "log-drivers": {"json-file": {"max-file": 3}, "syslog": {"anything": "x"}}}"#,
+    );
+    assert_eq!(config.log.by_driver["json-file"]["max-file"], "3");
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].text.contains("not built"), "{warnings:?}");
+    assert_eq!(config.log_spool_size, 4 << 30);
+}
+
 /// A new key cannot be forgotten in `Config::take`.
 #[test]
 fn every_used_key_can_be_reloaded() {
@@ -394,15 +516,29 @@ fn every_used_key_can_be_reloaded() {
     let (new, _) = parse(
         r#"{"log-driver": "none", "log-opts": {"tag": "x"}, "log-level": "warn", "log-format": "json", "raw-logs": true,
             "debug": true, "live-restore": false, "data-root": "/d", "exec-root": "/e", "group": "g", "labels": ["a=b"],
-            "default-runtime": "r", "runtimes": {"r": {"path": "/r"}}, "shutdown-timeout": 1, "default-stop-timeout": 1,
+            "log-drivers": {"none": {}}, "log-spool-size": "1m", "metrics-addr": ":1", "tlsverify": false, "tlscert": "/c", "tlskey": "/k",
+            "tlscacert": "/a", "default-runtime": "r", "runtimes": {"r": {"path": "/r"}}, "shutdown-timeout": 1, "default-stop-timeout": 1,
             "default-ulimits": {"core": {"Soft": 0, "Hard": 0}}}"#,
     );
+    let (verified, _) =
+        parse(r#"{"tlsverify": true, "tlscert": "/d", "tlskey": "/l", "tlscacert": "/a"}"#);
     for key in KEYS {
-        if matches!(key.meaning, Meaning::Used { .. }) {
-            let mut config = old.clone();
-            assert!(config.take(&new, key.name, true), "{}", key.name);
-            assert!(!config.take(&new, key.name, true), "{}", key.name);
-        }
+        let Meaning::Used(used) = key.meaning else {
+            continue;
+        };
+        let mut config = old.clone();
+        let new = if key.name == "tlscacert" {
+            &verified
+        } else {
+            &new
+        };
+        assert!(config.take(new, key.name, true), "{}", key.name);
+        // TLS is one value of the configuration, and a reload never changes it.
+        assert!(
+            !config.take(new, key.name, true) || key.name.starts_with("tls") && !used.live,
+            "{}",
+            key.name
+        );
     }
 }
 

@@ -35,6 +35,43 @@ pub enum LogFormat {
 pub enum Host {
     /// a unix socket
     Unix(PathBuf),
+    /// a port, with or without TLS
+    Tcp(Address),
+    /// sockets from the service manager: all of them, or the one of this number or name
+    Fd(String),
+}
+
+/// Host (a name or an address; empty: all of this machine's addresses) and port (0: the kernel chooses).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// without the brackets of an IPv6 address
+    pub host: String,
+    /// the port
+    pub port: u16,
+}
+
+impl std::fmt::Display for Address {
+    /// `host:port`, IPv6 in brackets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// TLS of the `tcp://` hosts. Paths are absolute; the files were not looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// whether clients need a certificate
+    pub verify: bool,
+    /// what clients' certificates are checked against; there if `verify` is
+    pub ca: Option<PathBuf>,
+    /// the daemon's certificate
+    pub cert: PathBuf,
+    /// its key
+    pub key: PathBuf,
 }
 
 impl std::fmt::Display for Host {
@@ -42,6 +79,8 @@ impl std::fmt::Display for Host {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Unix(path) => write!(f, "unix://{}", path.display()),
+            Self::Tcp(address) => write!(f, "tcp://{address}"),
+            Self::Fd(name) => write!(f, "fd://{name}"),
         }
     }
 }
@@ -82,8 +121,14 @@ pub struct Config {
     pub hosts: Vec<Host>,
     /// group of the sockets; `None`: `docker` if there is such a group, else root's
     pub group: Option<String>,
-    /// `log-driver` and `log-opts`, checked together
+    /// TLS of the `tcp://` hosts; `None`: none
+    pub tls: Option<Tls>,
+    /// where metrics are served; `None`: nowhere
+    pub metrics_addr: Option<Address>,
+    /// `log-driver`, `log-opts` and `log-drivers`, checked together
     pub log: Defaults,
+    /// bytes of all containers' log files that are held past their own retention
+    pub log_spool_size: u64,
     /// level as written; see [`Config::level`]
     pub log_level: LogLevel,
     /// raises the level to debug

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 use crate::registry::DEFAULT_DRIVER;
 
-/// `log-driver` and `log-opts` of the daemon.
+/// `log-driver`, `log-opts` and `log-drivers` of the daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Defaults {
     /// driver for containers that name none
     pub driver: String,
     /// options for containers with that driver
     pub options: BTreeMap<String, String>,
+    /// options for containers with the driver of that name, whether it is the default or not
+    pub by_driver: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 impl Default for Defaults {
@@ -18,14 +20,18 @@ impl Default for Defaults {
         Self {
             driver: DEFAULT_DRIVER.to_owned(),
             options: BTreeMap::new(),
+            by_driver: BTreeMap::new(),
         }
     }
 }
 
-/// Driver and options of a container: its own, then the daemon's (Docker's `mergeAndVerifyLogConfig`).
+/// Driver and options of a container: its own, then `log-drivers`, then `log-opts` (Docker's `mergeAndVerifyLogConfig` without the second).
 ///
-/// An empty driver becomes the daemon's. Options of the daemon that the container does not give are taken over if the drivers are the
-/// same; `cache-*` options are taken over for every driver. The result is what is stored and what `inspect` shows.
+/// An empty driver becomes the daemon's. Options of `log-opts` that are not given otherwise are taken over if the drivers are the same;
+/// `cache-*` options are taken over for every driver that takes options. The result is what is stored and what `inspect` shows.
+///
+/// Differs from Docker in one case: a `max-buffer-size` of the defaults is left out for a container whose `mode` is not `non-blocking`,
+/// instead of refusing the container.
 pub fn merge(
     defaults: &Defaults,
     driver: &str,
@@ -37,12 +43,30 @@ pub fn merge(
         driver.to_owned()
     };
     let mut merged = options.clone();
-    for (name, value) in &defaults.options {
-        if driver == defaults.driver || name.starts_with("cache-") {
-            merged.entry(name.clone()).or_insert_with(|| value.clone());
-        }
+    if let Some(own) = defaults.by_driver.get(&driver) {
+        take_over(&mut merged, own.iter());
+    }
+    let same = driver == defaults.driver;
+    let common = defaults.options.iter();
+    take_over(
+        &mut merged,
+        common.filter(|(name, _)| same || name.starts_with("cache-")),
+    );
+    let mode = merged.get("mode").map(String::as_str);
+    let by_container = options.contains_key("mode") && !options.contains_key("max-buffer-size");
+    if by_container && mode != Some("non-blocking") {
+        merged.remove("max-buffer-size");
     }
     (driver, merged)
+}
+
+fn take_over<'a>(
+    merged: &mut BTreeMap<String, String>,
+    options: impl Iterator<Item = (&'a String, &'a String)>,
+) {
+    for (name, value) in options {
+        merged.entry(name.clone()).or_insert_with(|| value.clone());
+    }
 }
 
 #[cfg(test)]
@@ -65,6 +89,7 @@ mod tests {
                 ("max-file", "3"),
                 ("cache-disabled", "true"),
             ]),
+            ..Defaults::default()
         };
         assert_eq!(
             merge(&defaults, "", &map(&[("max-file", "7")])),
@@ -85,6 +110,50 @@ mod tests {
                 "syslog".to_owned(),
                 map(&[("tag", "x"), ("cache-disabled", "true")])
             )
+        );
+    }
+
+    #[test]
+    fn options_by_driver() {
+        let defaults = Defaults {
+            driver: "json-file".to_owned(),
+            options: map(&[("max-size", "10m"), ("tag", "x")]),
+            by_driver: BTreeMap::from([
+                (
+                    "local".to_owned(),
+                    map(&[("max-size", "1m"), ("sync", "record")]),
+                ),
+                ("json-file".to_owned(), map(&[("max-size", "5m")])),
+            ]),
+        };
+        // container > log-drivers > log-opts
+        let given = map(&[("sync", "")]);
+        assert_eq!(
+            merge(&defaults, "local", &given).1,
+            map(&[("max-size", "1m"), ("sync", "")])
+        );
+        assert_eq!(
+            merge(&defaults, "", &map(&[])).1,
+            map(&[("max-size", "5m"), ("tag", "x")])
+        );
+    }
+
+    #[test]
+    fn a_mode_of_its_own_does_not_meet_the_defaults_buffer() {
+        let defaults = Defaults {
+            options: map(&[("mode", "non-blocking"), ("max-buffer-size", "4m")]),
+            ..Defaults::default()
+        };
+        let merged = |pairs| merge(&defaults, "", &map(pairs)).1;
+        assert_eq!(merged(&[]), defaults.options);
+        assert_eq!(
+            merged(&[("mode", "blocking")]),
+            map(&[("mode", "blocking")])
+        );
+        // What the container asks for itself is checked as it is.
+        assert_eq!(
+            merged(&[("mode", "blocking"), ("max-buffer-size", "1m")]),
+            map(&[("mode", "blocking"), ("max-buffer-size", "1m")])
         );
     }
 }

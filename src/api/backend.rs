@@ -3,24 +3,19 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use tokio::net::UnixListener;
 use tokio::sync::watch;
 
 use super::reply::{self, Answer};
 use super::request::Request;
 use super::router::{Backend, Route, Router};
-use super::server::{self, Limits};
+use super::server::{self, Limits, Listener};
 use super::{attach, containers, events, images, lifecycle, load, logs, networks, system, wait};
 use crate::daemon::Daemon;
 use crate::errors::ApiError;
 
 /// Serves the API on a listener until `stop` becomes true. Returns once the connections have
 /// ended, or were cut after a few seconds.
-pub(crate) async fn serve(
-    daemon: Arc<Daemon>,
-    listener: UnixListener,
-    stop: watch::Receiver<bool>,
-) {
+pub(crate) async fn serve(daemon: Arc<Daemon>, listener: Listener, stop: watch::Receiver<bool>) {
     let router = Router(Arc::new(Api { daemon }));
     server::serve(listener, Arc::new(router), Limits::default(), stop).await;
 }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,8 +14,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use tokio::io::unix::AsyncFd;
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -241,33 +240,21 @@ impl ConnState {
 
 /// The other end of a connection, to notice that it is gone.
 #[derive(Clone, Debug)]
-pub(crate) struct Peer(pub(crate) Arc<UnixStream>);
+pub(crate) struct Peer {
+    stream: Arc<UnixStream>,
+    /// The end of the client's sending counts as its end: over TCP nothing else tells.
+    half: bool,
+}
 
 impl Peer {
-    /// Resolves when the client has closed its socket. A client that only ended its sending side
-    /// (half-close) is still there.
-    pub(crate) async fn gone(&self) {
-        if self.watch().await.is_err() {
-            // Not watchable (no descriptor left): a write to the client will tell.
-            std::future::pending::<()>().await;
-        }
+    pub(crate) fn new(stream: Arc<UnixStream>, half: bool) -> Self {
+        Self { stream, half }
     }
 
-    async fn watch(&self) -> io::Result<()> {
-        // A descriptor of its own, because its readiness is cleared here, which must not be seen
-        // by those who write to the socket.
-        let fd = self.0.as_fd().try_clone_to_owned()?;
-        // SAFETY: `fd` is owned, so it stays open, and the same socket, for as long as it is
-        // registered.
-        let fd = unsafe { AsyncFd::register_with_interest(fd, Interest::WRITABLE) }
-            .map_err(io::Error::from)?;
-        loop {
-            let mut guard = fd.writable().await?;
-            if guard.ready().is_write_closed() {
-                return Ok(());
-            }
-            guard.clear_ready();
-        }
+    /// Resolves when the client has closed its socket. A client on a unix socket that only ended
+    /// its sending side (half-close) is still there.
+    pub(crate) async fn gone(&self) {
+        crate::net::hung_up(&self.stream, self.half).await;
     }
 }
 
@@ -458,7 +445,7 @@ impl Hijacked {
     /// `pending` is what came with the request's head: the first bytes of the client's stream.
     pub(crate) fn new(stream: Arc<UnixStream>, pending: Bytes) -> Self {
         Self {
-            peer: Peer(Arc::clone(&stream)),
+            peer: Peer::new(Arc::clone(&stream), false),
             reader: RawReader {
                 stream: Arc::clone(&stream),
                 pending,

@@ -1,4 +1,4 @@
-//! Engine API: an HTTP server on unix sockets, one file a resource.
+//! Engine API: an HTTP server, one file a resource.
 //!
 //! `server` and `connection` are transport, `router` turns a path into a [`router::Route`],
 //! `backend` dispatches routes to the resources' files. Requests outlive their clients: a handler
@@ -7,7 +7,7 @@
 mod attach;
 mod attach_query;
 pub(crate) mod backend;
-mod connection;
+pub(crate) mod connection;
 mod containers;
 mod detach;
 mod events;
@@ -29,6 +29,8 @@ mod time;
 pub(crate) mod types;
 pub(crate) mod version;
 mod wait;
+
+pub(crate) use server::Listener;
 
 #[cfg(test)]
 mod tests;

@@ -132,7 +132,7 @@ pub(crate) fn empty(status: StatusCode) -> Reply {
 }
 
 /// An answer in plain text.
-pub(crate) fn text(status: StatusCode, text: &'static str) -> Reply {
+pub(crate) fn text(status: StatusCode, text: impl Into<Bytes>) -> Reply {
     let mut reply = http::Response::new(Body::full(text));
     *reply.status_mut() = status;
     reply.headers_mut().insert(

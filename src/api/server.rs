@@ -1,4 +1,4 @@
-//! HTTP/1.1 on unix sockets: accepting, bounds, standard headers, and taking a connection out of
+//! HTTP/1.1 on sockets: accepting, bounds, standard headers, and taking a connection out of
 //! HTTP for `attach`. What is served is the business of a [`Service`].
 
 use std::convert::Infallible;
@@ -17,6 +17,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::connection::{self, ConnIo, ConnState, Hijacked, Peer, Registry};
+use crate::net::Front;
+
 use super::reply::{Answer, AnswerDone, Reply, Takeover};
 
 /// `Server:`. Docker's clients match `Docker/<version> (<os>)`, so the product name is in the
@@ -77,14 +79,36 @@ pub(crate) trait Service: Send + Sync + 'static {
     ) -> impl Future<Output = Answer> + Send;
 }
 
+/// Where connections come from.
+#[derive(Debug)]
+pub(crate) enum Listener {
+    Unix(UnixListener),
+    Tcp(Front),
+}
+
+impl Listener {
+    async fn accept(&self) -> io::Result<UnixStream> {
+        match self {
+            Self::Unix(listener) => listener.accept().await.map(|(stream, _)| stream),
+            Self::Tcp(front) => front.accept().await,
+        }
+    }
+
+    /// Whether the end of a client's sending is the only sign of its end.
+    fn is_tcp(&self) -> bool {
+        matches!(self, Self::Tcp(_))
+    }
+}
+
 /// Serves a listener until `stop` becomes true; answers under way then get a few seconds.
 pub(crate) async fn serve<S: Service>(
-    listener: UnixListener,
+    listener: Listener,
     service: Arc<S>,
     limits: Limits,
     mut stop: watch::Receiver<bool>,
 ) {
     let registry = Registry::new(limits);
+    let half = listener.is_tcp();
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -93,7 +117,8 @@ pub(crate) async fn serve<S: Service>(
             Some(_) = connections.join_next(), if !connections.is_empty() => continue,
         };
         let state = ConnState::new(Arc::clone(&registry));
-        connections.spawn(drive(accepted, state, Arc::clone(&service), stop.clone()));
+        let service = Arc::clone(&service);
+        connections.spawn(drive(accepted, half, state, service, stop.clone()));
     }
     drop(listener);
     let rest = async { while connections.join_next().await.is_some() {} };
@@ -108,11 +133,11 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-async fn accept(listener: &UnixListener, registry: &Registry) -> UnixStream {
+async fn accept(listener: &Listener, registry: &Registry) -> UnixStream {
     loop {
         registry.room().await;
         match listener.accept().await {
-            Ok((stream, _)) => return stream,
+            Ok(stream) => return stream,
             Err(error) => {
                 // Out of descriptors: the oldest silent connection gives one back.
                 let made_room = out_of_descriptors(&error) && registry.evict_one();
@@ -142,6 +167,7 @@ enum End {
 
 async fn drive<S: Service>(
     stream: UnixStream,
+    half: bool,
     state: Arc<ConnState>,
     service: Arc<S>,
     mut stop: watch::Receiver<bool>,
@@ -163,7 +189,7 @@ async fn drive<S: Service>(
         service_fn(move |request: http::Request<Incoming>| {
             state.request();
             let service = Arc::clone(&service);
-            let peer = Peer(Arc::clone(&stream));
+            let peer = Peer::new(Arc::clone(&stream), half);
             let takeover = takeover.clone();
             let done = AnswerDone(Arc::clone(&state));
             async move {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use serde_json::{Value, json};
+use taffrail_config::{Host, Tls};
 
 use super::version;
 use crate::container::{Status, time};
@@ -85,6 +86,19 @@ fn gather(daemon: &Daemon) -> Value {
     warnings.push(
         "WARNING: the default network has loopback only; use --network host to reach others".into(),
     );
+    warnings.extend(
+        settings
+            .hosts
+            .iter()
+            .filter_map(|host| open_port(host, settings.tls.as_ref())),
+    );
+    let mut drivers: Vec<&str> = taffrail_drivers::DRIVERS
+        .iter()
+        // Without `none`, as Docker.
+        .filter(|driver| driver.built && driver.name != "none")
+        .map(|driver| driver.name)
+        .collect();
+    drivers.sort_unstable();
     let commit = json!({"ID": "", "Expected": ""});
     let parts = [
         json!({
@@ -101,8 +115,7 @@ fn gather(daemon: &Daemon) -> Value {
                 "Volume": [],
                 "Network": ["host", "null"],
                 "Authorization": null,
-                // Without `none`, as Docker.
-                "Log": ["json-file"],
+                "Log": drivers,
             },
             "IPv4Forwarding": sysctl("net/ipv4/ip_forward"),
             "BridgeNfIptables": sysctl("net/bridge/bridge-nf-call-iptables"),
@@ -113,7 +126,7 @@ fn gather(daemon: &Daemon) -> Value {
             }),
             "NGoroutines": 0,
             "SystemTime": time::rfc3339(time::now_ns()),
-            "LoggingDriver": settings.log_driver,
+            "LoggingDriver": settings.log.driver,
             "CgroupDriver": cgroups.driver(),
             "CgroupVersion": cgroups.version(),
             "NEventsListener": daemon.events.subscribers(),
@@ -177,6 +190,21 @@ fn gather(daemon: &Daemon) -> Value {
         }
     }
     Value::Object(all)
+}
+
+/// Docker's warning about a port that lets in everyone.
+fn open_port(host: &Host, tls: Option<&Tls>) -> Option<String> {
+    let Host::Tcp(address) = host else {
+        return None;
+    };
+    let how = match tls {
+        None => format!("http://{address} without encryption"),
+        Some(tls) if !tls.verify => format!("https://{address} without TLS client verification"),
+        Some(_) => return None,
+    };
+    Some(format!(
+        "WARNING: API is accessible on {how}.\n         Access to the remote API is equivalent to root access on the host."
+    ))
 }
 
 /// Go's name of the architecture.
@@ -267,6 +295,27 @@ mod tests {
             Some(16 * 1024)
         );
         assert_eq!(meminfo("nothing"), None);
+    }
+
+    #[test]
+    fn open_ports_are_warned_of() {
+        let address = |host: &str| taffrail_config::Address {
+            host: host.to_owned(),
+            port: 2375,
+        };
+        let port = Host::Tcp(address("0.0.0.0"));
+        let tls = |verify| Tls {
+            verify,
+            ca: None,
+            cert: "/c".into(),
+            key: "/k".into(),
+        };
+        let plain = open_port(&port, None).unwrap();
+        assert!(plain.contains("http://0.0.0.0:2375 without encryption"));
+        let anyone = open_port(&port, Some(&tls(false))).unwrap();
+        assert!(anyone.contains("https://0.0.0.0:2375 without TLS client verification"));
+        assert_eq!(open_port(&port, Some(&tls(true))), None);
+        assert_eq!(open_port(&Host::Unix("/x".into()), None), None);
     }
 
     /// The docker CLI reads all of these as strings.

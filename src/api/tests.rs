@@ -100,7 +100,12 @@ impl Server {
         let (gone_sender, gone) = mpsc::unbounded_channel();
         let (stop, stopped) = watch::channel(false);
         let router = Arc::new(Router(Arc::new(Stub { gone: gone_sender })));
-        let task = tokio::spawn(server::serve(listener, router, limits, stopped));
+        let task = tokio::spawn(server::serve(
+            server::Listener::Unix(listener),
+            router,
+            limits,
+            stopped,
+        ));
         Self {
             path,
             gone,

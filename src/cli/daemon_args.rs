@@ -17,9 +17,39 @@ pub(crate) struct DaemonArgs {
     /// Root directory for execution state files
     #[arg(long, value_name = "DIR")]
     pub(crate) exec_root: Option<PathBuf>,
-    /// Daemon socket(s) to listen on: unix:///path
+    /// Daemon socket(s) to listen on: unix:///path, tcp://host:port or fd://
     #[arg(short = 'H', long = "host", value_name = "HOST")]
     pub(crate) hosts: Vec<String>,
+    /// Use TLS on tcp:// hosts; clients need a certificate unless --tlsverify=false
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub(crate) tls: Option<bool>,
+    /// Use TLS and verify the remote
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub(crate) tlsverify: Option<bool>,
+    /// Trust certs signed only by this CA
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tlscacert: Option<PathBuf>,
+    /// Path to TLS certificate file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tlscert: Option<PathBuf>,
+    /// Path to TLS key file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tlskey: Option<PathBuf>,
+    /// Set default address and port to serve the metrics api on
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) metrics_addr: Option<String>,
     /// Path to use for the daemon's PID file
     #[arg(short, long, value_name = "FILE")]
     pub(crate) pidfile: Option<PathBuf>,
@@ -32,6 +62,12 @@ pub(crate) struct DaemonArgs {
     /// Default log driver options for containers: key=value
     #[arg(long = "log-opt", value_name = "KEY=VALUE")]
     pub(crate) log_opts: Vec<String>,
+    /// Disk space for log files that are held past their retention, of all containers together
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) log_spool_size: Option<String>,
+    /// Full timestamps without ANSI coloring
+    #[arg(long)]
+    pub(crate) raw_logs: bool,
     /// Logging level: debug, info, warn, error, fatal
     #[arg(short, long, value_name = "LEVEL")]
     pub(crate) log_level: Option<String>,
@@ -69,8 +105,11 @@ pub(crate) struct DaemonArgs {
     #[arg(long = "default-ulimit", value_name = "ULIMIT")]
     pub(crate) default_ulimits: Vec<String>,
     /// Seconds that containers get to stop when the daemon stops them
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     pub(crate) shutdown_timeout: Option<i64>,
+    /// Seconds between stop signal and SIGKILL for containers that set none
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
+    pub(crate) default_stop_timeout: Option<i64>,
     /// The monitor's program, when it does not lie beside this one.
     #[arg(long, value_name = "FILE", hide = true)]
     pub(crate) monitor_binary: Option<PathBuf>,

@@ -25,6 +25,7 @@ mod start;
 mod table;
 mod terminal;
 pub(crate) mod times;
+mod tls_flags;
 mod units;
 mod usage;
 mod version;
@@ -46,9 +47,11 @@ use out::To;
 #[derive(Debug, Parser)]
 #[command(name = "taffrail", version, disable_help_subcommand = true)]
 struct Cli {
-    /// Daemon socket to connect to: unix:///path
+    /// Daemon socket to connect to: unix:///path or tcp://host:port
     #[arg(short = 'H', long = "host", value_name = "HOST")]
     host: Option<String>,
+    #[command(flatten)]
+    tls: tls_flags::TlsFlags,
     /// Accepted for scripts written for docker; this client logs nothing
     #[arg(short = 'l', long = "log-level", value_name = "LEVEL", hide = true)]
     log_level: Option<String>,
@@ -118,6 +121,7 @@ pub(crate) fn run(
             cli.host.as_deref(),
             std::env::var("TAFFRAIL_HOST").ok().as_deref(),
             std::env::var("DOCKER_HOST").ok().as_deref(),
+            &cli.tls.choice(|name| std::env::var_os(name)),
         ),
     };
     let runtime = match tokio::runtime::Builder::new_current_thread()

@@ -1,4 +1,4 @@
-//! A client of the Docker Engine API over a unix socket, as our own command line uses it.
+//! A client of the Docker Engine API over a unix socket or a port, as our own command line uses it.
 //!
 //! One connection a request: a command makes few of them, and a stream never blocks another.
 
@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 
 pub(crate) use error::ClientError;
 pub(crate) use frames::{Demux, Stream};
-pub(crate) use host::{Host, HostError};
+pub(crate) use host::{Host, HostError, TlsChoice};
 pub(crate) use query::{Query, segment};
 
 /// Newest API version whose shapes this client knows.
@@ -217,15 +217,17 @@ impl Client {
         body: Body,
         upgrade: bool,
     ) -> Result<Response<Incoming>, ClientError> {
-        let stream = UnixStream::connect(self.host.path())
-            .await
-            .map_err(|source| ClientError::Unreachable {
-                host: self.host.to_string(),
-                source,
-            })?;
-        let failed = |source| ClientError::Http {
-            request: format!("{method} {path}"),
+        let unreachable = |source| ClientError::Unreachable {
+            host: self.host.to_string(),
             source,
+        };
+        let stream = self.host.dial().await.map_err(unreachable)?;
+        let failed = |source| match self.host.failure() {
+            Some(text) => unreachable(std::io::Error::other(text)),
+            None => ClientError::Http {
+                request: format!("{method} {path}"),
+                source,
+            },
         };
         let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
             .max_buf_size(1 << 20)

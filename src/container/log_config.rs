@@ -1,6 +1,6 @@
 //! What a container's log settings mean: checked at create, evaluated at each start.
 
-use taffrail_drivers::{ContainerFacts, Defaults, Plan, Validated, attrs_json, merge, validate};
+use taffrail_drivers::{ContainerFacts, Plan, Validated, attrs_json, merge, validate};
 
 use super::state::LogSettings;
 use super::{Record, time};
@@ -18,11 +18,7 @@ pub(super) fn resolve(
     settings: &Settings,
     warnings: &mut Vec<String>,
 ) -> Result<Option<LogSettings>, ApiError> {
-    let defaults = Defaults {
-        driver: settings.log_driver.clone(),
-        options: settings.log_opts.clone(),
-    };
-    let (kind, options) = merge(&defaults, &config.kind, &config.config);
+    let (kind, options) = merge(&settings.log, &config.kind, &config.config);
     config.kind = kind;
     config.config = options;
     let validated = check(config).map_err(ApiError::invalid)?;
@@ -70,6 +66,8 @@ pub(super) fn attributes(record: &Record, log_path: &str) -> Result<Vec<u8>, Str
 
 #[cfg(test)]
 mod tests {
+    use taffrail_drivers::Defaults;
+
     use super::*;
 
     fn options(pairs: &[(&str, &str)]) -> std::collections::BTreeMap<String, String> {
@@ -81,8 +79,10 @@ mod tests {
 
     fn settings() -> Settings {
         Settings {
-            log_driver: "json-file".to_owned(),
-            log_opts: options(&[("max-size", "10m"), ("max-file", "3")]),
+            log: Defaults {
+                options: options(&[("max-size", "10m"), ("max-file", "3")]),
+                ..Defaults::default()
+            },
             ..Settings::default()
         }
     }

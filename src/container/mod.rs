@@ -12,6 +12,7 @@
 mod attach;
 mod create;
 mod exit;
+mod figures;
 mod inspect;
 mod kill;
 mod list;
@@ -49,6 +50,7 @@ pub(crate) use attach::{
     AttachInput, AttachOptions, AttachOutput, AttachSession, InputEnd, Stream,
 };
 pub(crate) use create::CreateBody;
+pub(crate) use figures::Figures;
 pub(crate) use list::ListOptions;
 pub(crate) use logs::LogStream;
 pub(crate) use remove::RemoveOptions;

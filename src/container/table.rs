@@ -17,6 +17,8 @@ struct Maps {
     by_id: BTreeMap<String, Arc<Container>>,
     /// Name to id; also of containers that are being created.
     names: HashMap<String, String>,
+    /// Records that the logs of removed containers could not take.
+    removed_lost: u64,
 }
 
 impl ContainerTable {
@@ -67,6 +69,15 @@ impl ContainerTable {
         self.read(|maps| maps.by_id.values().cloned().collect())
     }
 
+    /// Something of each container, with the lost records of those that were removed: a container
+    /// is in exactly one of the two.
+    pub(super) fn with_removed<T>(&self, of: impl Fn(&Container) -> T) -> (Vec<T>, u64) {
+        self.read(|maps| {
+            let all = maps.by_id.values().map(|container| of(container)).collect();
+            (all, maps.removed_lost)
+        })
+    }
+
     /// Takes a name for an id.
     ///
     /// # Errors
@@ -101,7 +112,12 @@ impl ContainerTable {
     /// Removes a container and its name.
     pub(super) fn remove(&self, container: &Container) {
         let name = container.name();
-        self.write(|maps| maps.by_id.remove(&container.id));
+        let lost = container.figures().lost_records;
+        self.write(|maps| {
+            if maps.by_id.remove(&container.id).is_some() {
+                maps.removed_lost += lost;
+            }
+        });
         self.release(&name, &container.id);
     }
 }

@@ -8,21 +8,33 @@ use std::time::Duration;
 use taffrail_config::{Config, DEFAULT_FILE, Flags, load};
 
 use super::Settings;
+use super::activation::HandedOver;
+use super::run::Outside;
 use crate::cli::{DaemonArgs, LogFormat, LogTarget};
 use crate::daemon_log::{self, Target};
 use crate::errors::chain;
+use crate::net::tls;
 
 /// Time for blocking work that is still under way when the daemon ends.
 const LAST_WORK: Duration = Duration::from_millis(500);
 
 /// Runs the daemon, or checks its configuration. 1 if it cannot start, 0 otherwise.
 pub(crate) fn run(args: DaemonArgs) -> ExitCode {
+    // Before anything else is opened.
+    let handed_over = HandedOver::take();
     let flags = flags(&args);
     let explicit = args.config_file.as_deref();
     let (config, warnings) = match load(explicit, Path::new(DEFAULT_FILE), &flags) {
         Ok(loaded) => loaded,
         Err(errors) => {
             eprintln!("{errors}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let tls = match config.tls.as_ref().map(tls::server).transpose() {
+        Ok(tls) => tls,
+        Err(error) => {
+            eprintln!("{error}");
             return ExitCode::FAILURE;
         }
     };
@@ -59,9 +71,10 @@ pub(crate) fn run(args: DaemonArgs) -> ExitCode {
         }
     };
     let settings = Settings::new(&config, args.monitor_binary.clone());
+    let outside = Outside { tls, handed_over };
     let config = RefCell::new(config);
     let reload = || reload(&config, &args, &flags, &log);
-    let result = runtime.block_on(super::run::run(settings, reload));
+    let result = runtime.block_on(super::run::run(settings, outside, reload));
     runtime.shutdown_timeout(LAST_WORK);
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -127,11 +140,18 @@ fn flags(args: &DaemonArgs) -> Flags {
             }
             .to_owned()
         }),
-        raw_logs: None,
+        raw_logs: args.raw_logs.then_some(true),
+        log_spool_size: args.log_spool_size.clone(),
+        tls: args.tls,
+        tlsverify: args.tlsverify,
+        tlscacert: args.tlscacert.clone(),
+        tlscert: args.tlscert.clone(),
+        tlskey: args.tlskey.clone(),
+        metrics_addr: args.metrics_addr.clone(),
         debug: args.debug.then_some(true),
         live_restore: args.live_restore,
         shutdown_timeout: args.shutdown_timeout,
-        default_stop_timeout: None,
+        default_stop_timeout: args.default_stop_timeout,
         default_ulimits: args.default_ulimits.clone(),
         labels: args.labels.clone(),
         default_runtime: args.default_runtime.clone(),

@@ -1,16 +1,18 @@
 //! From the command line to a serving daemon, and to its end.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, RwLock};
 
 use sha2::{Digest as _, Sha256};
-use tokio::net::UnixListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
+use super::activation::HandedOver;
 use super::locks::{LockError, PidFile, lock_root, make_dir};
 use super::sockets::{self, Socket, SocketError};
 use super::{Daemon, Settings, notify};
@@ -69,6 +71,15 @@ impl Signals {
     }
 }
 
+/// What the daemon brings along from its start.
+#[derive(Debug, Default)]
+pub(crate) struct Outside {
+    /// TLS of the `tcp://` hosts.
+    pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
+    /// Sockets from the service manager.
+    pub(crate) handed_over: HandedOver,
+}
+
 /// Runs a daemon until it is told to end. `reload` gives new settings at SIGHUP, or says in the
 /// log why there are none.
 ///
@@ -76,6 +87,7 @@ impl Signals {
 /// It cannot start; nothing is left behind.
 pub(crate) async fn run(
     settings: Settings,
+    mut outside: Outside,
     reload: impl Fn() -> Option<Settings>,
 ) -> Result<(), StartError> {
     // Before anything that takes long: a signal is never lost.
@@ -86,11 +98,16 @@ pub(crate) async fn run(
     raise_descriptor_limit();
     make_dir(&settings.data_root.join("containers"), 0o710)?;
     // Whoever connects by now waits in the backlog until the daemon is ready.
-    let sockets = listen(&settings)?;
+    let sockets = listen(&settings, &mut outside.handed_over)?;
+    let paths: Vec<PathBuf> = sockets.iter().filter_map(|s| s.path.clone()).collect();
+    let metrics = match &settings.metrics_addr {
+        Some(address) => sockets::tcp("", address).inspect_err(|_| remove_sockets(&paths))?,
+        None => Vec::new(),
+    };
     let daemon = match open(settings).await {
         Ok(daemon) => daemon,
         Err(error) => {
-            remove_sockets(sockets.iter().map(|socket| &socket.path));
+            remove_sockets(&paths);
             return Err(error);
         }
     };
@@ -98,19 +115,25 @@ pub(crate) async fn run(
 
     let (stop, stopped) = watch::channel(false);
     let mut servers = JoinSet::new();
-    let mut paths = Vec::new();
-    for Socket { listener, path } in sockets {
-        let listener = UnixListener::from_std(listener).map_err(|source| SocketError::Listen {
-            path: path.clone(),
-            source,
-        })?;
-        tracing::info!(socket = %path.display(), "API is served");
-        paths.push(path);
+    let tls = outside.tls.map(TlsAcceptor::from);
+    for socket in sockets {
+        tracing::info!(
+            host = socket.shown,
+            tls = tls.is_some() && socket.is_tcp(),
+            "API is served"
+        );
+        let listener = socket.into_listener(tls.as_ref())?;
         servers.spawn(api::backend::serve(
             Arc::clone(&daemon),
             listener,
             stopped.clone(),
         ));
+    }
+    for socket in metrics {
+        tracing::info!(address = socket.shown, "metrics are served");
+        let listener = socket.into_listener(None)?;
+        let daemon = Arc::clone(&daemon);
+        servers.spawn(crate::metrics::serve(daemon, listener, stopped.clone()));
     }
     notify::tell(notify::State::Ready);
     tracing::info!(pid = std::process::id(), "daemon is ready");
@@ -192,13 +215,13 @@ async fn open(settings: Settings) -> Result<Arc<Daemon>, StartError> {
     Ok(daemon)
 }
 
-fn listen(settings: &Settings) -> Result<Vec<Socket>, StartError> {
+fn listen(settings: &Settings, handed_over: &mut HandedOver) -> Result<Vec<Socket>, StartError> {
     let mut sockets: Vec<Socket> = Vec::new();
     for host in &settings.hosts {
-        match sockets::listen(host, settings.group.as_deref()) {
-            Ok(socket) => sockets.push(socket),
+        match sockets::listen(host, settings.group.as_deref(), handed_over) {
+            Ok(found) => sockets.extend(found),
             Err(error) => {
-                remove_sockets(sockets.iter().map(|socket| &socket.path));
+                remove_sockets(sockets.iter().filter_map(|socket| socket.path.as_ref()));
                 return Err(error.into());
             }
         }
@@ -265,19 +288,49 @@ fn raise_descriptor_limit() {
     }
 }
 
+/// Keys are strings, so it cannot fail.
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+/// What a `reload` event tells: the live keys. Lists and objects as JSON, as Docker has them.
+fn reload_attributes(settings: &Settings) -> BTreeMap<String, String> {
+    let runtimes: BTreeMap<&str, &Path> = settings
+        .runtimes
+        .iter()
+        .map(|(name, runtime)| (name.as_str(), runtime.path.as_path()))
+        .collect();
+    let limits: BTreeMap<&str, [i64; 2]> = settings
+        .default_ulimits
+        .iter()
+        .map(|(name, limit)| (name.as_str(), [limit.soft, limit.hard]))
+        .collect();
+    [
+        ("name", super::host_name()),
+        ("debug", settings.debug.to_string()),
+        ("default-runtime", settings.default_runtime.clone()),
+        (
+            "default-stop-timeout",
+            settings.default_stop_timeout.to_string(),
+        ),
+        ("default-ulimits", json(&limits)),
+        ("labels", json(&settings.labels)),
+        ("live-restore", settings.live_restore.to_string()),
+        ("log-driver", settings.log.driver.clone()),
+        ("log-drivers", json(&settings.log.by_driver)),
+        ("log-opts", json(&settings.log.options)),
+        ("log-spool-size", settings.log_spool_size.to_string()),
+        ("runtimes", json(&runtimes)),
+        ("shutdown-timeout", settings.shutdown_timeout.to_string()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into()
+}
+
 impl Daemon {
     /// Goes by new settings from now on.
     fn replace_settings(&self, settings: Settings) {
-        let attributes = [
-            ("name".to_owned(), super::host_name()),
-            ("live-restore".to_owned(), settings.live_restore.to_string()),
-            ("debug".to_owned(), settings.debug.to_string()),
-            (
-                "default-runtime".to_owned(),
-                settings.default_runtime.clone(),
-            ),
-            ("log-driver".to_owned(), settings.log_driver.clone()),
-        ];
+        let attributes = reload_attributes(&settings);
         // A poisoned lock still holds a whole Arc.
         *self
             .settings

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use taffrail_config::{Config, Host};
+use taffrail_config::{Address, Config, Host, Tls};
+use taffrail_drivers::Defaults;
 
 use crate::api::types::Ulimit;
 
@@ -24,12 +25,17 @@ pub(crate) struct Settings {
     /// Default: `taffrail-monitor` beside this program.
     pub(crate) monitor_binary: Option<PathBuf>,
     pub(crate) pid_file: PathBuf,
-    /// Paths of unix sockets.
-    pub(crate) hosts: Vec<PathBuf>,
+    pub(crate) hosts: Vec<Host>,
+    /// TLS of the `tcp://` hosts.
+    pub(crate) tls: Option<Tls>,
+    /// Where metrics are served.
+    pub(crate) metrics_addr: Option<Address>,
     /// Group of the sockets: a name or a number. `None`: `docker` if there is such a group.
     pub(crate) group: Option<String>,
-    pub(crate) log_driver: String,
-    pub(crate) log_opts: BTreeMap<String, String>,
+    /// `log-driver`, `log-opts` and `log-drivers`.
+    pub(crate) log: Defaults,
+    /// Bytes of all containers' log files that are held past their own retention.
+    pub(crate) log_spool_size: u64,
     pub(crate) runtimes: BTreeMap<String, RuntimeSettings>,
     pub(crate) default_runtime: String,
     pub(crate) live_restore: bool,
@@ -49,18 +55,12 @@ impl Settings {
             exec_root: config.exec_root.clone(),
             monitor_binary,
             pid_file: config.pidfile.clone(),
-            hosts: config
-                .hosts
-                .iter()
-                .filter_map(|host| match host {
-                    Host::Unix(path) => Some(path.clone()),
-                    // Checking refuses every kind that is not built.
-                    _ => None,
-                })
-                .collect(),
+            hosts: config.hosts.clone(),
+            tls: config.tls.clone(),
+            metrics_addr: config.metrics_addr.clone(),
             group: config.group.clone(),
-            log_driver: config.log.driver.clone(),
-            log_opts: config.log.options.clone(),
+            log: config.log.clone(),
+            log_spool_size: config.log_spool_size,
             runtimes: config
                 .runtimes
                 .iter()

@@ -1,13 +1,19 @@
 //! The sockets that the API is served on.
 
 use std::io;
+use std::net::{TcpListener, ToSocketAddrs as _};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{Gid, Group, chown};
+use taffrail_config::{Address, Host};
+use tokio_rustls::TlsAcceptor;
 
+use super::activation::{ActivationError, Handed, HandedOver};
 use super::locks::{LockError, make_dir};
+use crate::api::Listener;
+use crate::net::Front;
 
 /// Longest path of a unix socket (`sockaddr_un`, with its final zero byte 108).
 const MAX_PATH: usize = 107;
@@ -33,18 +39,142 @@ pub(crate) enum SocketError {
     NoGroup(String),
     #[error(transparent)]
     Folder(#[from] LockError),
+    #[error(transparent)]
+    Activation(#[from] ActivationError),
+    #[error("cannot listen on {address}")]
+    Port { address: String, source: io::Error },
 }
 
-/// A socket that is listened on; its file is removed at the end.
+#[derive(Debug)]
+enum Kind {
+    Unix(UnixListener),
+    Tcp(TcpListener),
+}
+
+/// A socket that is listened on.
 #[derive(Debug)]
 pub(crate) struct Socket {
-    pub(crate) listener: UnixListener,
-    pub(crate) path: PathBuf,
+    kind: Kind,
+    /// File to remove at the end; `None`: there is none, or it is the service manager's.
+    pub(crate) path: Option<PathBuf>,
+    /// As in `hosts`, with the port that the kernel chose.
+    pub(crate) shown: String,
+}
+
+impl Socket {
+    pub(crate) fn is_tcp(&self) -> bool {
+        matches!(self.kind, Kind::Tcp(_))
+    }
+
+    /// For the event loop.
+    ///
+    /// # Errors
+    /// The descriptor cannot be watched.
+    pub(crate) fn into_listener(self, tls: Option<&TlsAcceptor>) -> Result<Listener, SocketError> {
+        let address = self.shown;
+        let error = |source| SocketError::Port { address, source };
+        match self.kind {
+            Kind::Unix(listener) => tokio::net::UnixListener::from_std(listener)
+                .map(Listener::Unix)
+                .map_err(error),
+            Kind::Tcp(listener) => tokio::net::TcpListener::from_std(listener)
+                .map(|listener| Listener::Tcp(Front::new(listener, tls.cloned())))
+                .map_err(error),
+        }
+    }
+}
+
+/// Listens where a host says.
+pub(crate) fn listen(
+    host: &Host,
+    group: Option<&str>,
+    handed_over: &mut HandedOver,
+) -> Result<Vec<Socket>, SocketError> {
+    match host {
+        Host::Unix(path) => unix(path, group).map(|listener| {
+            vec![Socket {
+                kind: Kind::Unix(listener),
+                path: Some(path.clone()),
+                shown: host.to_string(),
+            }]
+        }),
+        Host::Tcp(address) => tcp("tcp://", address),
+        Host::Fd(which) => handed_over
+            .listeners(which)?
+            .into_iter()
+            .map(|(name, handed)| {
+                let shown = format!("fd://{name}");
+                let error = |source| SocketError::Port {
+                    address: shown.clone(),
+                    source,
+                };
+                let kind = match handed {
+                    Handed::Unix(listener) => {
+                        listener.set_nonblocking(true).map_err(error)?;
+                        Kind::Unix(listener)
+                    }
+                    Handed::Tcp(listener) => {
+                        listener.set_nonblocking(true).map_err(error)?;
+                        Kind::Tcp(listener)
+                    }
+                };
+                Ok(Socket {
+                    kind,
+                    path: None,
+                    shown,
+                })
+            })
+            .collect(),
+        other => Err(SocketError::Port {
+            address: other.to_string(),
+            source: io::ErrorKind::Unsupported.into(),
+        }),
+    }
+}
+
+/// Listens on each address that a name has; an empty one is all of this machine's.
+pub(crate) fn tcp(scheme: &str, address: &Address) -> Result<Vec<Socket>, SocketError> {
+    let error = |source| SocketError::Port {
+        address: format!("{scheme}{address}"),
+        source,
+    };
+    // Both families at once, where there is IPv6.
+    let host = match address.host.as_str() {
+        "" if Path::new("/proc/net/if_inet6").exists() => "::",
+        "" => "0.0.0.0",
+        host => host,
+    };
+    let mut sockets: Vec<Socket> = Vec::new();
+    let mut last = None;
+    let mut port = address.port;
+    for mut found in (host, port).to_socket_addrs().map_err(error)? {
+        // The kernel's choice for the first address is every other one's, too.
+        found.set_port(port);
+        match TcpListener::bind(found) {
+            Ok(listener) => {
+                listener.set_nonblocking(true).map_err(error)?;
+                let local = listener.local_addr().map_err(error)?;
+                port = local.port();
+                sockets.push(Socket {
+                    kind: Kind::Tcp(listener),
+                    path: None,
+                    shown: format!("{scheme}{local}"),
+                });
+            }
+            Err(why) => last = Some(why),
+        }
+    }
+    match last {
+        // `localhost` without IPv6 is still served.
+        Some(why) if sockets.is_empty() => Err(error(why)),
+        _ if sockets.is_empty() => Err(error(io::ErrorKind::AddrNotAvailable.into())),
+        _ => Ok(sockets),
+    }
 }
 
 /// Listens on a path: mode 0660, of the group. A socket file that nobody listens on is replaced.
 /// Without a group it is [`DEFAULT_GROUP`]'s, if there is that.
-pub(crate) fn listen(path: &Path, group: Option<&str>) -> Result<Socket, SocketError> {
+fn unix(path: &Path, group: Option<&str>) -> Result<UnixListener, SocketError> {
     let path = path.to_owned();
     let length = path.as_os_str().len();
     if length > MAX_PATH {
@@ -69,7 +199,7 @@ pub(crate) fn listen(path: &Path, group: Option<&str>) -> Result<Socket, SocketE
         chown(&path, None, Some(gid)).map_err(|errno| error(errno.into()))?;
     }
     listener.set_nonblocking(true).map_err(error)?;
-    Ok(Socket { listener, path })
+    Ok(listener)
 }
 
 fn find_group(name: &str) -> Result<Gid, SocketError> {
@@ -118,19 +248,16 @@ mod tests {
     fn stale_live_and_foreign() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("sub/d.sock");
-        let socket = listen(&path, None).unwrap();
+        let socket = unix(&path, None).unwrap();
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o660);
-        assert!(matches!(listen(&path, None), Err(SocketError::InUse(_))));
+        assert!(matches!(unix(&path, None), Err(SocketError::InUse(_))));
         drop(socket);
         assert!(path.exists());
-        drop(listen(&path, Some("0")).unwrap());
+        drop(unix(&path, Some("0")).unwrap());
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, "precious").unwrap();
-        assert!(matches!(
-            listen(&path, None),
-            Err(SocketError::NotASocket(_))
-        ));
+        assert!(matches!(unix(&path, None), Err(SocketError::NotASocket(_))));
         assert_eq!(std::fs::read(&path).unwrap(), b"precious");
     }
 
@@ -138,13 +265,29 @@ mod tests {
     fn bad_addresses() {
         let long = format!("/{}", "x".repeat(107));
         assert!(matches!(
-            listen(Path::new(&long), None),
+            unix(Path::new(&long), None),
             Err(SocketError::TooLong { length: 108, .. })
         ));
         let dir = tempfile::tempdir().unwrap();
         assert!(matches!(
-            listen(&dir.path().join("s"), Some("no-such-group")),
+            unix(&dir.path().join("s"), Some("no-such-group")),
             Err(SocketError::NoGroup(_))
         ));
+    }
+
+    #[test]
+    fn ports() {
+        let address = |host: &str, port| Address {
+            host: host.to_owned(),
+            port,
+        };
+        let sockets = tcp("tcp://", &address("127.0.0.1", 0)).unwrap();
+        assert_eq!(sockets.len(), 1);
+        let port = sockets[0].shown.rsplit_once(':').unwrap().1;
+        assert!(port.parse::<u16>().unwrap() > 0);
+        let taken = tcp("tcp://", &address("127.0.0.1", port.parse().unwrap()));
+        assert!(taken.unwrap_err().to_string().contains(port));
+        assert!(!tcp("tcp://", &address("localhost", 0)).unwrap().is_empty());
+        assert!(!tcp("", &address("", 0)).unwrap().is_empty());
     }
 }

@@ -18,6 +18,7 @@ use super::page::Page;
 use super::seqpacket::SeqPacket;
 use super::stdin::StdinWriter;
 use super::{Supervisor, SupervisorError, open_fifo};
+use crate::metrics::Counter;
 
 /// How an application ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,30 @@ pub(crate) struct Exit {
     /// Records and bytes that the log could not take.
     pub(crate) lost_records: u64,
     pub(crate) lost_bytes: u64,
+}
+
+/// Captures that ended because their state page was damaged or every monitor died of it.
+pub(crate) static DAMAGED: Counter = Counter::new();
+
+/// Counters of a capture at a moment.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct CaptureFigures {
+    /// Records in the log, from its first on.
+    pub(crate) records: u64,
+    /// Read from stdout and stderr in this run.
+    pub(crate) bytes: [u64; 2],
+    /// What the log could not take in this run.
+    pub(crate) lost_records: u64,
+    pub(crate) lost_bytes: u64,
+    /// What the spool's bound took from readers.
+    pub(crate) spool_lost_records: u64,
+    pub(crate) spool_lost_bytes: u64,
+    /// Reads that gave less than announced.
+    pub(crate) anomalies: u64,
+    /// Monitors that took over from a dead one.
+    pub(crate) takeovers: u64,
+    /// The application waits because the spool is full.
+    pub(crate) waits: bool,
 }
 
 /// See the module. Dropped when nobody is interested any more; the container runs on.
@@ -248,6 +273,7 @@ impl Capture {
         while self.page.intact() && self.respawns.load(Ordering::Relaxed) < given_up {
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
+        DAMAGED.add(1);
         tracing::error!(container = %self.id, "state page is damaged; the end of the log may be missing");
         let now = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
         Exit {
@@ -256,6 +282,22 @@ impl Capture {
             at_ns: u64::try_from(now.as_nanos()).unwrap_or(u64::MAX),
             lost_records: 0,
             lost_bytes: 0,
+        }
+    }
+
+    pub(crate) fn figures(&self) -> CaptureFigures {
+        let page = self.page.get();
+        let slot = page.committed().map(|(_, slot)| slot).unwrap_or_default();
+        CaptureFigures {
+            records: slot.next_seq.saturating_sub(1),
+            bytes: slot.bytes_in,
+            lost_records: slot.lost_records,
+            lost_bytes: slot.lost_bytes,
+            spool_lost_records: slot.spool_lost_records,
+            spool_lost_bytes: slot.spool_lost_bytes,
+            anomalies: page.anomalies.load(Ordering::Relaxed).into(),
+            takeovers: page.takeovers.load(Ordering::Relaxed).into(),
+            waits: page.spool_blocked.load(Ordering::Relaxed) != 0,
         }
     }
 

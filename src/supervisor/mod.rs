@@ -22,7 +22,7 @@ use taffrail_log_core::state::lifecycle;
 use taffrail_monitor::proto::{Message, kind, unhex};
 
 pub(crate) use attach::AttachStream;
-pub(crate) use capture::{Capture, Exit};
+pub(crate) use capture::{Capture, CaptureFigures, DAMAGED, Exit};
 pub(crate) use stdin::StdinWriter;
 
 use keeper::Keeper;

@@ -167,19 +167,29 @@ impl Daemon {
     /// Starts the process and waits until it answers.
     #[track_caller]
     pub(crate) fn launch(&self) {
+        self.spawn(self.command());
+        self.await_answer();
+    }
+
+    /// Starts the daemon by another command than [`Daemon::command`]'s own.
+    #[track_caller]
+    pub(crate) fn spawn(&self, mut command: Command) {
         let log = OpenOptions::new()
             .create(true)
             .append(true)
             .open(self.log_path())
             .expect("the daemon's log file");
-        let child = self
-            .command()
+        let child = command
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("dup"))
             .stderr(log)
             .spawn()
             .unwrap_or_else(|error| panic!("the daemon: {error}"));
         *self.child.lock().expect("child") = Some(child);
+    }
+
+    #[track_caller]
+    pub(crate) fn await_answer(&self) {
         wait_for("the daemon answers _ping", Duration::from_secs(60), || {
             let ended = {
                 let mut child = self.child.lock().expect("child");
@@ -210,6 +220,30 @@ impl Daemon {
             child.kill().expect("kill the daemon");
             child.wait().expect("wait for the daemon");
         }
+    }
+
+    /// SIGHUP: reads the configuration again.
+    pub(crate) fn reload(&self) {
+        let child = self.child.lock().expect("child");
+        let child = child.as_ref().expect("the daemon runs");
+        // SAFETY: the child was not waited for yet, so the pid is its own.
+        unsafe {
+            libc::kill(child.id() as i32, libc::SIGHUP);
+        }
+    }
+
+    /// What follows `key=` in the daemon's log, once it is there.
+    #[track_caller]
+    pub(crate) fn logged(&self, message: &str, key: &str) -> String {
+        let key = format!("{key}=");
+        wait_for(message, Duration::from_secs(20), || {
+            let log = self.log();
+            let line = log
+                .lines()
+                .find(|line| line.contains(message) && line.contains(&key))?;
+            let (_, value) = line.split_once(&key)?;
+            Some(value.split(' ').next()?.trim_matches('"').to_owned())
+        })
     }
 
     /// SIGTERM; the exit code.
@@ -272,12 +306,15 @@ impl Daemon {
         command
     }
 
-    fn client_environment(&self, command: &mut Command) {
+    pub(crate) fn client_environment(&self, command: &mut Command) {
         for name in [
             "DOCKER_HOST",
             "DOCKER_CONTEXT",
             "DOCKER_API_VERSION",
             "TAFFRAIL_HOST",
+            "DOCKER_TLS",
+            "DOCKER_TLS_VERIFY",
+            "DOCKER_CERT_PATH",
         ] {
             command.env_remove(name);
         }

@@ -1,0 +1,387 @@
+//! The table of keys.
+
+use super::{Key, Kind, Meaning, Used};
+
+const fn accepted(name: &'static str, kind: Kind, reason: &'static str) -> Key {
+    Key {
+        name,
+        kind,
+        meaning: Meaning::Accepted(reason),
+    }
+}
+
+const fn retired(name: &'static str, successor: &'static str) -> Key {
+    Key {
+        name,
+        kind: Kind::Str,
+        meaning: Meaning::Retired(successor),
+    }
+}
+
+/// An own key's entry; the rest by [`Entry::live`] and so on.
+const fn used(
+    name: &'static str,
+    kind: Kind,
+    flag: &'static str,
+    default: &'static str,
+    text: &'static str,
+) -> Entry {
+    Entry {
+        name,
+        kind,
+        used: Used {
+            live: false,
+            value: "",
+            default,
+            note: "",
+            text,
+            flag,
+            choice: &[],
+        },
+    }
+}
+
+struct Entry {
+    name: &'static str,
+    kind: Kind,
+    used: Used,
+}
+
+impl Entry {
+    const fn live(mut self) -> Self {
+        self.used.live = true;
+        self
+    }
+    const fn value(mut self, value: &'static str) -> Self {
+        self.used.value = value;
+        self
+    }
+    const fn note(mut self, note: &'static str) -> Self {
+        self.used.note = note;
+        self
+    }
+    const fn choice(mut self, choice: &'static [&'static str]) -> Self {
+        self.used.choice = choice;
+        self
+    }
+    const fn key(self) -> Key {
+        Key {
+            name: self.name,
+            kind: self.kind,
+            meaning: Meaning::Used(self.used),
+        }
+    }
+}
+
+const CONTAINERD: &str = "there is no containerd beside Taffrail";
+const NETWORK: &str = "container networks are not built in this version";
+const REGISTRY: &str = "images are loaded or imported in this version, not pulled";
+const DEFAULT: &str = "not built in this version; set it for each container";
+
+/// The whole table.
+pub const KEYS: &[Key] = &[
+    used("log-driver", Kind::Str, "--log-driver", "\"json-file\"", "driver of containers that name none")
+        .live()
+        .key(),
+    used(
+        "log-opts",
+        Kind::Options,
+        "--log-opt k=v",
+        "{}",
+        "options for containers with that driver, see [drivers](drivers/)",
+    )
+    .live()
+    .value("object of strings; numbers and booleans are taken as strings")
+    .key(),
+    used(
+        "log-drivers",
+        Kind::OptionSets,
+        "",
+        "{}",
+        "Taffrail's own: options by driver, for containers with that driver whether it is the default or not. A container's own options win \
+         over these, these over `log-opts`",
+    )
+    .live()
+    .value("object: driver name to an object as in `log-opts`")
+    .key(),
+    used(
+        "log-spool-size",
+        Kind::Str,
+        "--log-spool-size",
+        "\"4g\"",
+        "Taffrail's own: disk space for log files past their own retention that a follower or receiver still has to read, of all containers \
+         together; of one: the log option `max-spool-size`",
+    )
+    .live()
+    .value("size with binary units (4g = 4,294,967,296 bytes)")
+    .key(),
+    used("log-level", Kind::Str, "-l, --log-level", "\"info\"", "level of the daemon's own log")
+        .live()
+        .value("`trace` `debug` `info` `warn` `error` `fatal` `panic`")
+        .key(),
+    used("log-format", Kind::Str, "--log-format", "\"text\"", "form of the daemon's own log")
+        .choice(&["text", "json"])
+        .key(),
+    used("raw-logs", Kind::Bool, "--raw-logs", "false", "no colours in the daemon's own log").key(),
+    used("debug", Kind::Bool, "-D, --debug", "false", "at least level `debug`")
+        .live()
+        .key(),
+    used(
+        "live-restore",
+        Kind::Bool,
+        "--live-restore",
+        "true",
+        "containers go on while the daemon is down",
+    )
+    .live()
+    .note("Docker: `false`")
+    .key(),
+    used("data-root", Kind::Str, "--data-root", "\"/var/lib/taffrail\"", "images, containers, logs")
+        .value("absolute path")
+        .key(),
+    used("exec-root", Kind::Str, "--exec-root", "\"/run/taffrail\"", "sockets, process ids, bundles")
+        .value("absolute path")
+        .key(),
+    used("pidfile", Kind::Str, "-p, --pidfile", "", "the daemon's process id")
+        .value("absolute path")
+        .note("`taffrail.pid` in the exec root")
+        .key(),
+    used(
+        "hosts",
+        Kind::Strings,
+        "-H, --host",
+        "",
+        "where the API listens: `unix:///path`, `tcp://host:port`, `fd://` (sockets that the service manager hands over), see [tls](tls.md)",
+    )
+    .note("`unix://` with `docker.sock` in the exec root; with TLS `tcp://localhost:2376`")
+    .key(),
+    used("group", Kind::Str, "-G, --group", "", "group of the unix sockets")
+        .note("`docker` if there is such a group, else root's")
+        .key(),
+    used("tls", Kind::Bool, "--tls", "false", "TLS on `tcp://` hosts; implies `tlsverify` unless that is set").key(),
+    used(
+        "tlsverify",
+        Kind::Bool,
+        "--tlsverify",
+        "",
+        "ask clients for a certificate of `tlscacert`'s. Given at all, even as `false`, it turns TLS on",
+    )
+    .note("as `tls`")
+    .key(),
+    used("tlscacert", Kind::Str, "--tlscacert", "", "certificates that clients' ones are checked against (PEM)")
+        .value("absolute path")
+        .note("none")
+        .key(),
+    used("tlscert", Kind::Str, "--tlscert", "", "the daemon's certificate, with those between it and the root (PEM)")
+        .value("absolute path")
+        .note("none")
+        .key(),
+    used("tlskey", Kind::Str, "--tlskey", "", "its private key (PEM)")
+        .value("absolute path")
+        .note("none")
+        .key(),
+    used(
+        "metrics-addr",
+        Kind::Str,
+        "--metrics-addr",
+        "",
+        "where `/metrics` is served for Prometheus, see [metrics](metrics.md)",
+    )
+    .value("`host:port`")
+    .note("off")
+    .key(),
+    used("labels", Kind::Strings, "--label", "[]", "the daemon's labels, shown by `info`")
+        .live()
+        .value("list of `key=value`")
+        .key(),
+    used(
+        "default-runtime",
+        Kind::Str,
+        "--default-runtime",
+        "\"runc\"",
+        "name of the runtime of containers that name none",
+    )
+    .live()
+    .key(),
+    used("runtimes", Kind::Object, "--add-runtime name=path", "", "OCI runtimes")
+        .live()
+        .value("object: name to `{\"path\", \"runtimeArgs\"}`")
+        .note("`runc` from `PATH`")
+        .key(),
+    used(
+        "shutdown-timeout",
+        Kind::Int,
+        "--shutdown-timeout",
+        "15",
+        "time for all containers to stop when the daemon stops with `live-restore` off",
+    )
+    .live()
+    .value("seconds, -1: no limit")
+    .key(),
+    used(
+        "default-stop-timeout",
+        Kind::Int,
+        "--default-stop-timeout",
+        "10",
+        "time between stop signal and SIGKILL",
+    )
+    .live()
+    .value("seconds, -1: no limit")
+    .key(),
+    used(
+        "default-ulimits",
+        Kind::Object,
+        "--default-ulimit name=soft:hard",
+        "{}",
+        "limits of containers that set none",
+    )
+    .live()
+    .value("object: name to `{\"Soft\", \"Hard\"}`, -1: unlimited")
+    .key(),
+    accepted(
+        "exec-opts",
+        Kind::Strings,
+        "cgroups are driven directly, the cgroup driver cannot be chosen",
+    ),
+    accepted("init", Kind::Bool, DEFAULT),
+    accepted("init-path", Kind::Str, DEFAULT),
+    accepted("containerd", Kind::Str, CONTAINERD),
+    accepted("containerd-namespace", Kind::Str, CONTAINERD),
+    accepted("containerd-plugins-namespace", Kind::Str, CONTAINERD),
+    accepted("containerd-plugin-namespace", Kind::Str, CONTAINERD),
+    accepted("cgroup-parent", Kind::Str, DEFAULT),
+    accepted("seccomp-profile", Kind::Str, DEFAULT),
+    accepted(
+        "selinux-enabled",
+        Kind::Bool,
+        "SELinux labels are not built in this version",
+    ),
+    accepted("no-new-privileges", Kind::Bool, DEFAULT),
+    accepted(
+        "userns-remap",
+        Kind::Str,
+        "user namespaces are not built in this version",
+    ),
+    accepted("default-shm-size", Kind::Str, DEFAULT),
+    accepted("default-ipc-mode", Kind::Str, DEFAULT),
+    accepted("default-cgroupns-mode", Kind::Str, DEFAULT),
+    accepted("cpu-rt-runtime", Kind::Int, DEFAULT),
+    accepted("cpu-rt-period", Kind::Int, DEFAULT),
+    accepted(
+        "oom-score-adjust",
+        Kind::Int,
+        "the daemon's score is left as its starter set it",
+    ),
+    accepted(
+        "features",
+        Kind::Object,
+        "Docker's feature switches name nothing here",
+    ),
+    accepted(
+        "experimental",
+        Kind::Bool,
+        "there are no experimental functions to switch",
+    ),
+    accepted("builder", Kind::Object, "images are not built here"),
+    accepted("storage-driver", Kind::Str, "overlayfs is always used"),
+    accepted(
+        "storage-opts",
+        Kind::Strings,
+        "overlayfs is always used, without options",
+    ),
+    accepted("default-address-pools", Kind::Objects, NETWORK),
+    accepted("default-network-opts", Kind::Object, NETWORK),
+    accepted("bridge", Kind::Str, NETWORK),
+    accepted("bridge-accept-fwmark", Kind::Str, NETWORK),
+    accepted("bip", Kind::Str, NETWORK),
+    accepted("bip6", Kind::Str, NETWORK),
+    accepted("fixed-cidr", Kind::Str, NETWORK),
+    accepted("fixed-cidr-v6", Kind::Str, NETWORK),
+    accepted("default-gateway", Kind::Str, NETWORK),
+    accepted("default-gateway-v6", Kind::Str, NETWORK),
+    accepted("icc", Kind::Bool, NETWORK),
+    accepted("ip", Kind::Str, NETWORK),
+    accepted("ip-forward", Kind::Bool, NETWORK),
+    accepted("ip-forward-no-drop", Kind::Bool, NETWORK),
+    accepted("ip-masq", Kind::Bool, NETWORK),
+    accepted("iptables", Kind::Bool, NETWORK),
+    accepted("ip6tables", Kind::Bool, NETWORK),
+    accepted("ipv6", Kind::Bool, NETWORK),
+    accepted("mtu", Kind::Int, NETWORK),
+    accepted("userland-proxy", Kind::Bool, NETWORK),
+    accepted("userland-proxy-path", Kind::Str, NETWORK),
+    accepted("allow-direct-routing", Kind::Bool, NETWORK),
+    accepted("firewall-backend", Kind::Str, NETWORK),
+    accepted("network-control-plane-mtu", Kind::Int, NETWORK),
+    accepted("network-diagnostic-port", Kind::Int, NETWORK),
+    accepted("host-gateway-ip", Kind::Str, NETWORK),
+    accepted("host-gateway-ips", Kind::Strings, NETWORK),
+    accepted(
+        "rootless",
+        Kind::Bool,
+        "rootless operation is not built in this version",
+    ),
+    accepted("dns", Kind::Strings, DEFAULT),
+    accepted("dns-opts", Kind::Strings, DEFAULT),
+    accepted("dns-search", Kind::Strings, DEFAULT),
+    accepted("proxies", Kind::Object, REGISTRY),
+    accepted("http-proxy", Kind::Str, REGISTRY),
+    accepted("https-proxy", Kind::Str, REGISTRY),
+    accepted("no-proxy", Kind::Str, REGISTRY),
+    accepted("max-concurrent-downloads", Kind::Int, REGISTRY),
+    accepted("max-concurrent-uploads", Kind::Int, REGISTRY),
+    accepted("max-download-attempts", Kind::Int, REGISTRY),
+    accepted("insecure-registries", Kind::Strings, REGISTRY),
+    accepted("registry-mirrors", Kind::Strings, REGISTRY),
+    accepted("allow-nondistributable-artifacts", Kind::Strings, REGISTRY),
+    accepted(
+        "authorization-plugins",
+        Kind::Strings,
+        "authorization plugins are not built; who may open the socket may do everything",
+    ),
+    accepted("nri-opts", Kind::Object, CONTAINERD),
+    accepted(
+        "cdi-spec-dirs",
+        Kind::Strings,
+        "CDI devices are not built in this version",
+    ),
+    accepted(
+        "node-generic-resources",
+        Kind::Strings,
+        "there is no swarm mode",
+    ),
+    accepted(
+        "swarm-default-advertise-addr",
+        Kind::Str,
+        "there is no swarm mode",
+    ),
+    accepted("min-api-version", Kind::Str, "the API's versions are fixed"),
+    accepted(
+        "api-cors-header",
+        Kind::Str,
+        "the API sends no CORS headers",
+    ),
+    accepted("validate", Kind::Bool, "use the flag --validate"),
+    retired("graph", "name the folder with \"data-root\""),
+    retired("storage", "overlayfs is always used; remove the line"),
+    retired(
+        "cluster-store",
+        "swarm's external stores are gone; remove the line",
+    ),
+    retired(
+        "cluster-advertise",
+        "swarm's external stores are gone; remove the line",
+    ),
+    retired(
+        "cluster-store-opts",
+        "swarm's external stores are gone; remove the line",
+    ),
+    retired(
+        "disable-legacy-registry",
+        "the old registry protocol is gone; remove the line",
+    ),
+    retired(
+        "deprecated-key-path",
+        "the engine has no trust key any more; remove the line",
+    ),
+];
