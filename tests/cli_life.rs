@@ -63,6 +63,36 @@ fn ps_shows_and_filters() {
     assert_eq!(ps(&["-n", "1"]), "made");
     assert_eq!(ps(&["-l"]), "made");
     assert_eq!(ps(&["-a", "-f", "network=none"]), "down made up");
+    assert_eq!(ps(&["-a", "-f", "publish=80"]), "");
+    assert_eq!(ps(&["-f", "isolation=default"]), "up");
+    assert_eq!(ps(&["-f", "is-task=false"]), "up");
+    assert_eq!(ps(&["-f", "is-task=true"]), "");
+    assert_eq!(ps(&["-f", "health=none"]), "up");
+    assert_eq!(ps(&["-a", "-f", "volume=/nosuch"]), "");
+    // These choose among those that run.
+    for filter in ["exited=3", "since=up", "before=up"] {
+        assert_eq!(ps(&["-f", filter]), "", "{filter}");
+    }
+    assert_eq!(
+        ps(&["-f", "status=created", "-f", "status=running"]),
+        "made up"
+    );
+    for (filter, text) in [
+        (
+            "publish=1:2",
+            "filter for 'publish' should not contain ':': 1:2",
+        ),
+        ("expose=x", "error while looking up for expose x"),
+        ("status=foo", "invalid filter 'status=foo'"),
+        ("exited=x", "x"),
+        ("before=nosuch", "no such container"),
+    ] {
+        daemon
+            .docker(["ps", "-a", "-f", filter])
+            .output()
+            .code(1)
+            .stderr_has(text);
+    }
     daemon
         .docker(["ps", "-a", "-f", "nosuch=1"])
         .output()

@@ -170,3 +170,112 @@ fn images_events_info_version() {
     }
     daemon.finish();
 }
+
+#[test]
+fn the_rest_of_a_life() {
+    need!(taffrail_only());
+    let daemon = Daemon::start();
+    let run = |name: &str| {
+        let args = ["run", "-d", "--name", name, "--network", "none"];
+        let id = daemon.taffrail(args).args([IMAGE, "workload", "sleep"]);
+        id.output().ok()
+    };
+    let id = run("web");
+    run("db");
+    let both = |verb: &str| {
+        daemon
+            .taffrail([verb, "web", "db"])
+            .output()
+            .code(0)
+            .stdout_is("web\ndb\n");
+    };
+    both("pause");
+    daemon
+        .taffrail([
+            "ps",
+            "-f",
+            "status=paused",
+            "--format",
+            "{{.Names}} {{.Status}}",
+        ])
+        .output()
+        .code(0)
+        .stdout_has("web Up ")
+        .stdout_has(" (Paused)");
+    daemon
+        .taffrail(["pause", "web"])
+        .output()
+        .code(1)
+        .stderr_has("is already paused");
+    both("unpause");
+    daemon
+        .taffrail(["restart", "-t", "0", "web", "db"])
+        .output()
+        .code(0)
+        .stdout_is("web\ndb\n");
+    daemon
+        .taffrail(["rename", "web", "front"])
+        .output()
+        .code(0)
+        .stdout_is("");
+    daemon
+        .taffrail(["rename", "front", "db"])
+        .output()
+        .code(1)
+        .stderr_has("Error when allocating new name: Conflict.");
+    daemon
+        .taffrail(["rename", "front"])
+        .output()
+        .code(1)
+        .stderr_has("'taffrail rename' requires 2 arguments");
+    daemon
+        .taffrail([
+            "update",
+            "-m",
+            "64m",
+            "--memory-swap",
+            "-1",
+            "--restart",
+            "always",
+            "front",
+            "nosuch",
+        ])
+        .output()
+        .code(1)
+        .stdout_has("front\n")
+        .stderr_has("No such container: nosuch");
+    let host = &daemon.inspect(&id)["HostConfig"];
+    assert_eq!(host["Memory"], 64 << 20);
+    assert_eq!(host["MemorySwap"], -1);
+    assert_eq!(host["RestartPolicy"]["Name"], "always");
+    daemon
+        .taffrail(["update", "front"])
+        .output()
+        .code(1)
+        .stderr_is("you must provide one or more flags when using this command\n");
+    let top = daemon.taffrail(["top", "front", "-o", "pid,comm"]).output();
+    let pid = daemon.container_pid(&id);
+    top.code(0)
+        .stdout_is(&format!("PID                 COMMAND\n{pid:<20}workload\n"));
+    daemon.taffrail(["stop", "-t", "0", "db"]).output().code(0);
+    daemon
+        .taffrail(["container", "prune"])
+        .stdin("n\n")
+        .output()
+        .code(1)
+        .stdout_has("Are you sure you want to continue? [y/N]")
+        .stderr_has("container prune has been cancelled");
+    let pruned = daemon
+        .taffrail(["container", "prune"])
+        .stdin("y\n")
+        .output();
+    pruned
+        .code(0)
+        .stdout_has("Deleted Containers:")
+        .stdout_has("Total reclaimed space: 0B");
+    daemon
+        .taffrail(["ps", "-a", "--format", "{{.Names}}"])
+        .output()
+        .stdout_is("front\n");
+    daemon.finish();
+}

@@ -181,6 +181,30 @@ fn restart_stops_and_starts() {
 }
 
 #[test]
+fn a_restart_is_finished_without_its_client() {
+    need!(ready());
+    let daemon = Daemon::start();
+    let id = daemon.run_detached(&["--name", "deaf", IMAGE, "workload", "sleep"]);
+    let mut client = std::os::unix::net::UnixStream::connect(&daemon.socket).expect("connect");
+    std::io::Write::write_all(
+        &mut client,
+        b"POST /containers/deaf/restart?t=1 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
+    )
+    .expect("send");
+    wait_for("the stop has begun", Duration::from_secs(20), || {
+        actions(&daemon, &id).contains("kill").then_some(())
+    });
+    drop(client);
+    wait_for("the restart", Duration::from_secs(20), || {
+        actions(&daemon, &id)
+            .ends_with("start restart")
+            .then_some(())
+    });
+    assert_eq!(daemon.inspect(&id)["State"]["Running"], true);
+    daemon.finish();
+}
+
+#[test]
 fn restart_keeps_a_container_that_goes_with_its_end() {
     need!(ready());
     let daemon = Daemon::start();

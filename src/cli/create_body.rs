@@ -312,7 +312,8 @@ fn ports(f: &ContainerFlags) -> Result<Ports, FlagError> {
     Ok(ports)
 }
 
-fn restart(policy: &str) -> Result<Value, FlagError> {
+/// `no`, `always`, `on-failure:5`.
+pub(super) fn restart(policy: &str) -> Result<Value, FlagError> {
     let (name, count) = policy.split_once(':').unwrap_or((policy, ""));
     if name.is_empty() && policy.contains(':') {
         return Err(FlagError::RestartEmpty);

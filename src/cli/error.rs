@@ -30,6 +30,10 @@ pub(crate) enum CliError {
     NotRunning(&'static str),
     #[error("you cannot start and attach multiple containers at once")]
     AttachSeveral,
+    #[error("you must provide one or more flags when using this command")]
+    NoFlags,
+    #[error("container prune has been cancelled")]
+    PruneCancelled,
     #[error("requested load from stdin, but stdin is empty")]
     LoadFromTerminal,
     #[error("Error: failed to start containers: {0}")]

@@ -1,4 +1,4 @@
-//! `stop`, `kill`, `rm` and `wait`: one request a container.
+//! `stop`, `restart`, `pause`, `unpause`, `rename`, `kill`, `rm` and `wait`: one request a container.
 
 use clap::Args;
 use futures_util::future::join_all;
@@ -20,6 +20,20 @@ pub(crate) struct StopArgs {
     pub(crate) timeout: Option<String>,
     #[arg(required = true, value_name = "CONTAINER")]
     containers: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct NamesArgs {
+    #[arg(required = true, value_name = "CONTAINER")]
+    containers: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RenameArgs {
+    #[arg(value_name = "CONTAINER")]
+    container: String,
+    #[arg(value_name = "NEW_NAME")]
+    name: String,
 }
 
 #[derive(Args, Debug)]
@@ -57,13 +71,57 @@ pub(crate) struct WaitArgs {
 /// # Errors
 /// A timeout that is no number.
 pub(crate) async fn stop(client: &Client, args: StopArgs) -> Result<u8, CliError> {
+    stop_each(client, args, "stop").await
+}
+
+/// Restarts all at the same time.
+///
+/// # Errors
+/// A timeout that is no number.
+pub(crate) async fn restart(client: &Client, args: StopArgs) -> Result<u8, CliError> {
+    stop_each(client, args, "restart").await
+}
+
+/// Freezes each.
+///
+/// # Errors
+/// None of its own; each refusal is shown.
+pub(crate) async fn pause(client: &Client, args: NamesArgs) -> Result<u8, CliError> {
+    post_each(client, args.containers, "pause", "").await
+}
+
+/// Lets each go on.
+///
+/// # Errors
+/// None of its own; each refusal is shown.
+pub(crate) async fn unpause(client: &Client, args: NamesArgs) -> Result<u8, CliError> {
+    post_each(client, args.containers, "unpause", "").await
+}
+
+/// Gives a container another name.
+///
+/// # Errors
+/// The daemon's.
+pub(crate) async fn rename(client: &Client, args: RenameArgs) -> Result<u8, CliError> {
+    let mut query = Query::new();
+    query.push("name", &args.name);
+    let path = format!(
+        "/containers/{}/rename{}",
+        segment(&args.container),
+        query.as_str()
+    );
+    client.post(&path, Body::Empty).await?;
+    Ok(0)
+}
+
+async fn stop_each(client: &Client, args: StopArgs, verb: &'static str) -> Result<u8, CliError> {
     let mut query = Query::new();
     query.option("signal", args.signal.as_deref());
     if let Some(text) = &args.timeout {
         let seconds = super::flags::integer("-t, --timeout", text)?;
         query.push("t", &seconds.to_string());
     }
-    post_each(client, args.containers, "stop", query.as_str()).await
+    post_each(client, args.containers, verb, query.as_str()).await
 }
 
 /// Sends a signal to each.

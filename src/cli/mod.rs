@@ -17,6 +17,7 @@ mod lifecycle;
 mod logs;
 mod mounts;
 mod out;
+mod prune;
 mod ps;
 mod run;
 mod session;
@@ -26,7 +27,9 @@ mod table;
 mod terminal;
 pub(crate) mod times;
 mod tls_flags;
+mod top;
 mod units;
+mod update;
 mod usage;
 mod version;
 
@@ -76,6 +79,21 @@ enum Command {
     Attach(attach::AttachArgs),
     /// Stop one or more running containers
     Stop(lifecycle::StopArgs),
+    /// Restart one or more containers
+    Restart(lifecycle::StopArgs),
+    /// Pause all processes within one or more containers
+    Pause(lifecycle::NamesArgs),
+    /// Unpause all processes within one or more containers
+    Unpause(lifecycle::NamesArgs),
+    /// Rename a container
+    Rename(lifecycle::RenameArgs),
+    /// Update configuration of one or more containers
+    Update(update::UpdateArgs),
+    /// Display the running processes of a container
+    Top(top::TopArgs),
+    /// Manage containers
+    #[command(subcommand)]
+    Container(ContainerCommand),
     /// Kill one or more running containers
     Kill(lifecycle::KillArgs),
     /// Remove one or more containers
@@ -104,6 +122,13 @@ enum Command {
     Info(info::InfoArgs),
     /// Show the Taffrail version information
     Version(version::VersionArgs),
+}
+
+/// What is not a command of its own.
+#[derive(Debug, Subcommand)]
+enum ContainerCommand {
+    /// Remove all stopped containers
+    Prune(prune::PruneArgs),
 }
 
 /// Runs what `args` (the program's name first) ask for; `daemon` runs the daemon.
@@ -165,6 +190,13 @@ async fn dispatch(command: Command, host: Host) -> Result<u8, CliError> {
         Command::Start(args) => start::start(&client, args).await,
         Command::Attach(args) => attach::attach(&client, args).await,
         Command::Stop(args) => lifecycle::stop(&client, args).await,
+        Command::Restart(args) => lifecycle::restart(&client, args).await,
+        Command::Pause(args) => lifecycle::pause(&client, args).await,
+        Command::Unpause(args) => lifecycle::unpause(&client, args).await,
+        Command::Rename(args) => lifecycle::rename(&client, args).await,
+        Command::Update(args) => update::update(&client, args).await,
+        Command::Top(args) => top::top(&client, args).await,
+        Command::Container(ContainerCommand::Prune(args)) => prune::prune(&client, args).await,
         Command::Kill(args) => lifecycle::kill(&client, args).await,
         Command::Rm(args) => lifecycle::rm(&client, args).await,
         Command::Wait(args) => lifecycle::wait(&client, args).await,

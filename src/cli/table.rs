@@ -6,13 +6,18 @@ const PADDING: usize = 3;
 
 /// Aligns lines whose cells are separated by tabs.
 pub(crate) fn align(text: &str) -> String {
+    align_at_least(text, MIN_WIDTH)
+}
+
+/// As [`align`], with columns of at least `narrowest` characters.
+pub(crate) fn align_at_least(text: &str, narrowest: usize) -> String {
     let rows: Vec<Vec<&str>> = text.lines().map(|l| l.split('\t').collect()).collect();
     let mut out = String::with_capacity(text.len() * 2);
     let mut widths: Vec<usize> = Vec::new();
     for row in &rows {
         // The last cell of a row ends no column.
         for (i, cell) in row[..row.len() - 1].iter().enumerate() {
-            let width = (cell.chars().count() + PADDING).max(MIN_WIDTH);
+            let width = (cell.chars().count() + PADDING).max(narrowest);
             match widths.get_mut(i) {
                 Some(w) => *w = (*w).max(width),
                 None => widths.push(width),

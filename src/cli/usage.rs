@@ -52,7 +52,8 @@ fn usage_of(command: &str) -> Option<String> {
         .iter()
         .find(|(name, _)| *name == command)
         .map(|(name, rest)| {
-            let options = if *name == "tag" { "" } else { "[OPTIONS] " };
+            let bare = ["tag", "pause", "unpause", "rename", "top"].contains(name);
+            let options = if bare { "" } else { "[OPTIONS] " };
             format!("taffrail {name} {options}{rest}")
                 .trim_end()
                 .to_owned()
@@ -66,13 +67,19 @@ pub(super) fn with_usage(line: &str, command: &str) -> String {
 }
 
 /// What follows the flags of each command.
-const USAGE: [(&str, &str); 19] = [
+const USAGE: [(&str, &str); 25] = [
     ("run", "IMAGE [COMMAND] [ARG...]"),
     ("create", "IMAGE [COMMAND] [ARG...]"),
     ("start", "CONTAINER [CONTAINER...]"),
     ("attach", "CONTAINER"),
     ("stop", "CONTAINER [CONTAINER...]"),
     ("kill", "CONTAINER [CONTAINER...]"),
+    ("restart", "CONTAINER [CONTAINER...]"),
+    ("pause", "CONTAINER [CONTAINER...]"),
+    ("unpause", "CONTAINER [CONTAINER...]"),
+    ("rename", "CONTAINER NEW_NAME"),
+    ("update", "CONTAINER [CONTAINER...]"),
+    ("top", "CONTAINER [ps OPTIONS]"),
     ("rm", "CONTAINER [CONTAINER...]"),
     ("wait", "CONTAINER [CONTAINER...]"),
     ("ps", ""),
@@ -103,7 +110,7 @@ fn optional_bool(arg: Arg) -> Arg {
 /// How many arguments a command takes, for those that take a fixed number.
 fn exact(name: &str) -> Option<&'static str> {
     match name {
-        "taffrail tag" => Some("2 arguments"),
+        "taffrail tag" | "taffrail rename" => Some("2 arguments"),
         "taffrail attach" | "taffrail logs" => Some("1 argument"),
         _ => None,
     }

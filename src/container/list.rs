@@ -59,6 +59,16 @@ struct Wanted<'a> {
     ancestors: Option<Vec<String>>,
     before_ns: Option<i64>,
     since_ns: Option<i64>,
+    publish: Vec<Ports>,
+    expose: Vec<Ports>,
+}
+
+/// Ports of a filter: `80`, `80-90`, `53/udp`.
+#[derive(Debug, PartialEq, Eq)]
+struct Ports {
+    first: u16,
+    last: u16,
+    protocol: String,
 }
 
 impl Daemon {
@@ -139,11 +149,8 @@ impl Daemon {
                 .map(|reference| Ok::<_, ApiError>(self.find(reference)?.record().created_ns))
                 .transpose()
         };
-        let all = options.all
-            || options.limit > 0
-            || ["exited", "status", "before", "since"]
-                .iter()
-                .any(|key| filters.has(key));
+        // As in Docker, the others choose among those that run.
+        let all = options.all || options.limit > 0 || filters.has("status");
         Ok(Wanted {
             filters,
             all,
@@ -152,6 +159,8 @@ impl Daemon {
             ancestors,
             before_ns: created("before")?,
             since_ns: created("since")?,
+            publish: ports(filters, "publish")?,
+            expose: ports(filters, "expose")?,
         })
     }
 
@@ -183,11 +192,11 @@ impl Daemon {
             && wanted.since_ns.is_none_or(|ns| record.created_ns > ns)
             && any("network", &|network| self.in_network(record, network))
             && any("health", &|health| health == "none")
-            // No container is a task of a swarm, has an isolation or a published port.
+            // No container is a task of a swarm or has a published port; isolation is passed over,
+            // as by Docker on Linux.
             && any("is-task", &|task| !matches!(task, "1" | "true" | "True"))
-            && any("isolation", &|isolation| isolation == record.host.isolation)
-            && any("publish", &|_| false)
-            && any("expose", &|port| exposes(record, port))
+            && (wanted.publish.is_empty() && wanted.expose.is_empty()
+                || wanted.expose.iter().any(|ports| exposes(record, ports)))
             && any("volume", &|volume| self.has_volume(record, volume))
     }
 
@@ -237,17 +246,50 @@ impl Daemon {
     }
 }
 
-fn exposes(record: &Record, port: &str) -> bool {
-    let port = if port.contains('/') {
-        port.to_owned()
-    } else {
-        format!("{port}/tcp")
+/// Ports that a filter names.
+fn ports(filters: &Filters, key: &str) -> Result<Vec<Ports>, ApiError> {
+    let parse = |value: &String| {
+        if value.contains(':') {
+            return Err(ApiError::invalid(format!(
+                "filter for '{key}' should not contain ':': {value}"
+            )));
+        }
+        let (range, protocol) = value.split_once('/').unwrap_or((value, "tcp"));
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let number = |text: &str| {
+            text.parse::<u16>().map_err(|_| {
+                ApiError::invalid(format!(
+                    "error while looking up for {key} {value}: strconv.ParseUint: parsing \
+                     \"{text}\": invalid syntax"
+                ))
+            })
+        };
+        let (first, last) = (number(first)?, number(last)?);
+        if last < first {
+            return Err(ApiError::invalid(format!(
+                "error while looking up for {key} {value}: invalid range specified for port: \
+                 {range}"
+            )));
+        }
+        Ok(Ports {
+            first,
+            last,
+            protocol: protocol.to_ascii_lowercase(),
+        })
     };
-    record
-        .config
-        .exposed_ports
-        .as_ref()
-        .is_some_and(|ports| ports.contains_key(&port))
+    filters.get(key).iter().map(parse).collect()
+}
+
+/// The container's image or its create names one of the ports.
+fn exposes(record: &Record, wanted: &Ports) -> bool {
+    let exposed = record.config.exposed_ports.iter().flatten();
+    exposed.map(|(port, _)| port).any(|port| {
+        let (number, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
+        protocol.eq_ignore_ascii_case(&wanted.protocol)
+            && number
+                .parse()
+                .is_ok_and(|number| (wanted.first..=wanted.last).contains(&number))
+    })
 }
 
 /// `Status` as `docker ps` prints it (docs: Moby `container/state.go` `String`).
@@ -305,6 +347,36 @@ mod tests {
     }
 
     #[test]
+    fn ports_of_filters() {
+        let parse = |value: &str| ports(&Filters::from_pairs(&[("expose", value)]), "expose");
+        let mut record = super::super::state::tests::record();
+        record.config.exposed_ports = Some([("80/tcp".to_owned(), json!({}))].into());
+        for (value, found) in [
+            ("80", true),
+            ("80/tcp", true),
+            ("80/udp", false),
+            ("70-85", true),
+            ("81-85", false),
+        ] {
+            let wanted = parse(value).unwrap();
+            assert_eq!(exposes(&record, &wanted[0]), found, "{value}");
+        }
+        for (value, text) in [
+            ("1:2", "filter for 'expose' should not contain ':': 1:2"),
+            (
+                "x",
+                "error while looking up for expose x: strconv.ParseUint: parsing \"x\": invalid syntax",
+            ),
+            (
+                "9-8",
+                "error while looking up for expose 9-8: invalid range specified for port: 9-8",
+            ),
+        ] {
+            assert_eq!(parse(value).unwrap_err().message, text);
+        }
+    }
+
+    #[test]
     fn status_texts() {
         let mut record = super::super::state::tests::record();
         let now = 1_000 * 1_000_000_000;
@@ -314,9 +386,13 @@ mod tests {
         assert_eq!(status_text(&record, now), "Up 2 minutes");
         record.state.started_ns = Some(now);
         assert_eq!(status_text(&record, now), "Up Less than a second");
+        record.state.status = Status::Paused;
+        assert_eq!(status_text(&record, now), "Up Less than a second (Paused)");
         record.state.status = Status::Exited;
         record.state.exit_code = 5;
         record.state.finished_ns = Some(now - 2_000_000_000);
         assert_eq!(status_text(&record, now), "Exited (5) 2 seconds ago");
+        record.state.status = Status::Restarting;
+        assert_eq!(status_text(&record, now), "Restarting (5) 2 seconds ago");
     }
 }

@@ -7,6 +7,9 @@ use crate::api::filters::Filters;
 use crate::daemon::Daemon;
 use crate::errors::ApiError;
 
+/// Held by the prune that is under way.
+static PRUNE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// What a prune has done.
 #[derive(Debug, Default)]
 pub(crate) struct Pruned {
@@ -19,11 +22,17 @@ pub(crate) struct Pruned {
 impl Daemon {
     /// Removes containers that do not run, were created before `until_ns` and have the labels
     /// (docs: Engine API `ContainerPrune`). One that cannot be removed is said in the log.
+    ///
+    /// # Errors
+    /// 409 while another prune is under way.
     pub(crate) async fn prune_containers(
         self: &Arc<Self>,
         filters: &Filters,
         until_ns: Option<i64>,
     ) -> Result<Pruned, ApiError> {
+        let _prune = PRUNE
+            .try_lock()
+            .map_err(|_| ApiError::conflict("a prune operation is already running"))?;
         let mut pruned = Pruned::default();
         for container in self.containers.all() {
             let record = container.record();
