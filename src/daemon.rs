@@ -19,6 +19,7 @@ use crate::container::{Container, Record};
 use crate::errors::{ApiError, ErrorKind};
 use crate::events::Events;
 use crate::image::ImageStore;
+use crate::logs::LogCounters;
 use crate::runtime::{self, OciRuntime};
 use crate::supervisor::Supervisor;
 
@@ -34,6 +35,7 @@ pub(crate) struct Daemon {
     pub(crate) supervisor: Arc<Supervisor>,
     pub(crate) events: Events,
     pub(crate) containers: ContainerTable,
+    pub(crate) log_counters: Arc<LogCounters>,
     /// Control group that containers are below.
     pub(crate) cgroup_parent: String,
     /// Id in `/info`; made at the first start on a data root.

@@ -9,6 +9,7 @@ mod daemon_log;
 mod errors;
 mod events;
 mod image;
+mod logs;
 mod metrics;
 mod net;
 mod runtime;

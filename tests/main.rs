@@ -18,6 +18,7 @@ mod kill_daemon;
 mod kill_monitor;
 mod lifecycle;
 mod logs_read;
+mod logs_several;
 mod long_lines;
 mod memory;
 mod metrics;

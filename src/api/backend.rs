@@ -9,7 +9,9 @@ use super::reply::{self, Answer};
 use super::request::Request;
 use super::router::{Backend, Route, Router};
 use super::server::{self, Limits, Listener};
-use super::{attach, containers, events, images, lifecycle, load, logs, networks, system, wait};
+use super::{
+    attach, containers, df, events, images, lifecycle, load, logs, networks, system, wait,
+};
 use crate::daemon::Daemon;
 use crate::errors::ApiError;
 
@@ -35,6 +37,7 @@ impl Backend for Api {
         let reply = match route {
             Route::Version => reply::json(StatusCode::OK, &system::version()),
             Route::Info => reply::json(StatusCode::OK, &system::info(daemon).await),
+            Route::SystemDf => df::df(daemon, &request).await?,
             Route::Events => events::stream(&daemon.events, &request)?,
             Route::ContainerList => containers::list(daemon, &request).await?,
             Route::ContainerCreate => containers::create(daemon, &mut request).await?,

@@ -1,5 +1,6 @@
 //! `/images/...`: list, inspect, history, tag, remove. Loading and importing are in `load`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::StatusCode;
@@ -152,6 +153,41 @@ fn summary(image: &Image, created: i64, tags: Vec<String>, version: ApiVersion) 
         "Size": image.size,
         "VirtualSize": image.size,
     })
+}
+
+/// For `GET /system/df`: bytes of all layers, and the images with what they share and who uses them.
+pub(super) async fn disk_usage(
+    daemon: &Arc<Daemon>,
+    version: ApiVersion,
+) -> Result<(u64, Vec<Value>), ApiError> {
+    let images = blocking(daemon, |images| Ok(images.list())).await?;
+    // A layer is what all layers up to it make.
+    let mut users: BTreeMap<&[String], (u64, u64)> = BTreeMap::new();
+    for image in &images {
+        for (i, size) in image.layer_sizes.iter().enumerate() {
+            let layer = users.entry(&image.layers[..=i]).or_insert((*size, 0));
+            layer.1 += 1;
+        }
+    }
+    let total = users.values().map(|(size, _)| size).sum();
+    let used: Vec<String> = daemon
+        .containers
+        .all()
+        .iter()
+        .map(|c| c.image_id())
+        .collect();
+    let list = images.iter().map(|image| {
+        let shared: u64 = (0..image.layer_sizes.len())
+            .filter_map(|i| users.get(&image.layers[..=i]))
+            .filter(|(_, users)| *users > 1)
+            .map(|(size, _)| size)
+            .sum();
+        let mut item = summary(image, seconds(image), image.repo_tags.clone(), version);
+        item["SharedSize"] = shared.into();
+        item["Containers"] = used.iter().filter(|id| **id == image.id).count().into();
+        item
+    });
+    Ok((total, list.collect()))
 }
 
 /// `GET /images/{name}/json`.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header;
+use http::{HeaderMap, HeaderValue, header};
 use taffrail_log::{Format, Query};
 
 use super::frame::{self, StreamId};
@@ -16,6 +16,8 @@ use crate::errors::ApiError;
 
 /// How long the end of a followed log is held back for the container's end.
 const EXIT_TIME: Duration = Duration::from_secs(2);
+/// Trailer: position of the last record that was passed, for `cursor`.
+const CURSOR: &str = "taffrail-cursor";
 
 /// Streams a container's log.
 ///
@@ -26,9 +28,21 @@ pub(crate) async fn stream(
     name: &str,
     request: &Request,
 ) -> Result<Reply, ApiError> {
-    let wanted = LogsQuery::parse(&request.query)?;
+    let wanted = LogsQuery::parse(&request.query, request.header(header::ACCEPT))?;
     let container = daemon.find(name)?;
     let tty = container.tty();
+    let content_type = wanted.content_type(tty, request.version);
+    let framed = wanted.record_frames || !tty;
+    let format = Format {
+        multiplexed: framed,
+        timestamps: wanted.timestamps,
+        details: wanted.details,
+        // Many clients show a frame as a record; those that do not get bulk in fewer frames.
+        coalesce: !wanted.follow
+            && !wanted.record_frames
+            && logs_query::demultiplexes(request.header(header::USER_AGENT)),
+        ndjson: wanted.ndjson,
+    };
     let query = Query {
         since: wanted.since,
         until: wanted.until,
@@ -36,25 +50,21 @@ pub(crate) async fn stream(
         stdout: wanted.stdout,
         stderr: wanted.stderr,
         follow: wanted.follow,
-        ..Query::all()
-    };
-    let format = Format {
-        multiplexed: !tty,
-        timestamps: wanted.timestamps,
-        details: wanted.details,
-        // Many clients show a frame as a record; those that do not get bulk in fewer frames.
-        coalesce: !wanted.follow && logs_query::demultiplexes(request.header(header::USER_AGENT)),
-        ..Format::default()
+        after: wanted.cursor,
+        grep: wanted.grep,
+        run: wanted.run,
     };
     // A follow ends when the log does, which is a moment before the container counts as ended;
     // `docker logs -f x && docker rm x` expects the latter.
-    let exit = if wanted.follow && wanted.until.is_none() {
+    let exit = if wanted.follow && wanted.until.is_none() && !wanted.over_restarts {
         Some(daemon.wait(&container, "not-running")?)
     } else {
         None
     };
-    let mut log = daemon.logs(&container, query, format).await?;
-    let (sender, reply) = reply::stream(logs_query::content_type(tty, request.version));
+    let mut log = daemon
+        .logs(&container, query, format, wanted.over_restarts)
+        .await?;
+    let (sender, trailers, reply) = reply::trailed_stream(content_type, CURSOR);
     let peer = request.peer.clone();
     tokio::spawn(async move {
         let gone = peer.gone();
@@ -69,11 +79,9 @@ pub(crate) async fn stream(
                 Ok(None) => break,
                 Err(error) => {
                     tracing::warn!(container = container.id, error = %error, "log cannot be read");
-                    let text = format!("Error grabbing logs: {error}\n");
-                    let mut out = Vec::new();
-                    frame::append(&mut out, !tty, StreamId::SystemError, text.as_bytes());
+                    let chunk = in_band(&error, format);
                     // The stream ends either way.
-                    let _ = sender.send(Bytes::from(out)).await;
+                    let _ = sender.send(chunk).await;
                     return;
                 }
             };
@@ -88,6 +96,35 @@ pub(crate) async fn stream(
                 () = &mut gone => {}
             }
         }
+        if let Some(cursor) = log.cursor()
+            && let Ok(value) = HeaderValue::try_from(cursor.to_string())
+        {
+            // Nobody is left to want it, or it is sent.
+            let _ = trailers.send(HeaderMap::from_iter([(
+                header::HeaderName::from_static(CURSOR),
+                value,
+            )]));
+        }
+        drop(sender);
     });
     Ok(reply)
+}
+
+/// An error after the header, as Docker puts it into the stream.
+fn in_band(error: &ApiError, format: Format) -> Bytes {
+    if format.ndjson {
+        return reply::json_line(&serde_json::json!({
+            "Timestamp": "0001-01-01T00:00:00Z",
+            "Error": error.to_string(),
+        }));
+    }
+    let text = format!("Error grabbing logs: {error}\n");
+    let mut out = Vec::new();
+    frame::append(
+        &mut out,
+        format.multiplexed,
+        StreamId::SystemError,
+        text.as_bytes(),
+    );
+    out.into()
 }

@@ -10,6 +10,7 @@ pub(crate) mod backend;
 pub(crate) mod connection;
 mod containers;
 mod detach;
+mod df;
 mod events;
 pub(crate) mod filters;
 mod frame;

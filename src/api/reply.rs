@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use serde::Serialize;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::connection::{ConnState, Hijacked};
 use crate::errors::{ApiError, ErrorKind};
@@ -57,6 +57,8 @@ pub(crate) struct Body {
 enum Content {
     Full(Option<Bytes>),
     Stream(mpsc::Receiver<Bytes>),
+    /// Chunks, then trailers.
+    Trailed(mpsc::Receiver<Bytes>, Option<oneshot::Receiver<HeaderMap>>),
 }
 
 /// Marks the answer of a connection as complete when it is dropped.
@@ -79,7 +81,7 @@ impl Body {
     }
 
     pub(crate) fn is_stream(&self) -> bool {
-        matches!(self.content, Content::Stream(_))
+        matches!(self.content, Content::Stream(_) | Content::Trailed(..))
     }
 
     pub(crate) fn with_guard(mut self, done: AnswerDone) -> Self {
@@ -101,6 +103,18 @@ impl HttpBody for Body {
             Content::Stream(chunks) => chunks
                 .poll_recv(cx)
                 .map(|chunk| chunk.map(|chunk| Ok(Frame::data(chunk)))),
+            Content::Trailed(chunks, trailers) => {
+                if let Some(chunk) = std::task::ready!(chunks.poll_recv(cx)) {
+                    return Poll::Ready(Some(Ok(Frame::data(chunk))));
+                }
+                let Some(waiting) = trailers else {
+                    return Poll::Ready(None);
+                };
+                // Whoever sent no trailers before the end has none.
+                let found = waiting.try_recv().ok();
+                *trailers = None;
+                Poll::Ready(found.map(|found| Ok(Frame::trailers(found))))
+            }
         }
     }
 
@@ -113,7 +127,7 @@ impl HttpBody for Body {
             Content::Full(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            Content::Stream(_) => SizeHint::new(),
+            Content::Stream(_) | Content::Trailed(..) => SizeHint::new(),
         }
     }
 }
@@ -188,6 +202,24 @@ pub(crate) fn stream(content_type: &'static str) -> (mpsc::Sender<Bytes>, Reply)
         .headers_mut()
         .insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     (sender, reply)
+}
+
+/// As [`stream`], with room for one chunk only, and with trailers of the names `trailers` at its
+/// end, which must be sent before the chunks end. Clients get them that ask with `TE: trailers`.
+pub(crate) fn trailed_stream(
+    content_type: &'static str,
+    trailers: &'static str,
+) -> (mpsc::Sender<Bytes>, oneshot::Sender<HeaderMap>, Reply) {
+    let (sender, receiver) = mpsc::channel(1);
+    let (last, waiting) = oneshot::channel();
+    let mut reply = http::Response::new(Body {
+        content: Content::Trailed(receiver, Some(waiting)),
+        done: None,
+    });
+    let headers = reply.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::TRAILER, HeaderValue::from_static(trailers));
+    (sender, last, reply)
 }
 
 /// One JSON value and a newline, as a chunk of a stream.

@@ -23,6 +23,7 @@ mod run;
 mod session;
 mod signals;
 mod start;
+mod system;
 mod table;
 mod terminal;
 pub(crate) mod times;
@@ -120,6 +121,8 @@ enum Command {
     Events(events::EventsArgs),
     /// Display system-wide information
     Info(info::InfoArgs),
+    /// Manage Taffrail
+    System(system::SystemArgs),
     /// Show the Taffrail version information
     Version(version::VersionArgs),
 }
@@ -209,6 +212,7 @@ async fn dispatch(command: Command, host: Host) -> Result<u8, CliError> {
         Command::Tag(args) => images::tag(&client, args).await,
         Command::Rmi(args) => images::rmi(&client, args).await,
         Command::Events(args) => events::events(&client, args).await,
+        Command::System(args) => system::system(&client, args).await,
         // Taken care of above and in `run`.
         Command::Daemon(_)
         | Command::Run(_)

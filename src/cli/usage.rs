@@ -67,7 +67,7 @@ pub(super) fn with_usage(line: &str, command: &str) -> String {
 }
 
 /// What follows the flags of each command.
-const USAGE: [(&str, &str); 25] = [
+const USAGE: &[(&str, &str)] = &[
     ("run", "IMAGE [COMMAND] [ARG...]"),
     ("create", "IMAGE [COMMAND] [ARG...]"),
     ("start", "CONTAINER [CONTAINER...]"),
@@ -83,7 +83,7 @@ const USAGE: [(&str, &str); 25] = [
     ("rm", "CONTAINER [CONTAINER...]"),
     ("wait", "CONTAINER [CONTAINER...]"),
     ("ps", ""),
-    ("logs", "CONTAINER"),
+    ("logs", "CONTAINER [CONTAINER...]"),
     ("inspect", "NAME|ID [NAME|ID...]"),
     ("images", "[REPOSITORY[:TAG]]"),
     ("import", "FILE|- [REPOSITORY[:TAG]]"),
@@ -111,7 +111,7 @@ fn optional_bool(arg: Arg) -> Arg {
 fn exact(name: &str) -> Option<&'static str> {
     match name {
         "taffrail tag" | "taffrail rename" => Some("2 arguments"),
-        "taffrail attach" | "taffrail logs" => Some("1 argument"),
+        "taffrail attach" => Some("1 argument"),
         _ => None,
     }
 }

@@ -28,8 +28,20 @@ impl Demux {
     /// A frame of kind 3 when it is complete, an unknown kind, and whatever `sink` returns.
     pub(crate) fn feed<E: From<ClientError>>(
         &mut self,
-        mut bytes: &[u8],
+        bytes: &[u8],
         mut sink: impl FnMut(Stream, &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.feed_frames(bytes, |stream, piece, _| sink(stream, piece))
+    }
+
+    /// As [`Demux::feed`]; `sink` also learns whether the piece is its frame's last.
+    ///
+    /// # Errors
+    /// As [`Demux::feed`].
+    pub(crate) fn feed_frames<E: From<ClientError>>(
+        &mut self,
+        mut bytes: &[u8],
+        mut sink: impl FnMut(Stream, &[u8], bool) -> Result<(), E>,
     ) -> Result<(), E> {
         while !bytes.is_empty() {
             if self.have < 8 {
@@ -49,8 +61,8 @@ impl Demux {
             let n = bytes.len().min(self.left);
             let (piece, rest) = bytes.split_at(n);
             match self.header[0] {
-                0 | 1 if n > 0 => sink(Stream::Stdout, piece)?,
-                2 if n > 0 => sink(Stream::Stderr, piece)?,
+                0 | 1 if n > 0 => sink(Stream::Stdout, piece, n == self.left)?,
+                2 if n > 0 => sink(Stream::Stderr, piece, n == self.left)?,
                 3 => {
                     let room = MAX_ERROR.saturating_sub(self.error.len());
                     self.error.extend_from_slice(&piece[..n.min(room)]);

@@ -244,6 +244,10 @@ impl Client {
                 "User-Agent",
                 concat!("Taffrail-Client/", env!("CARGO_PKG_VERSION"), " (linux)"),
             );
+        if path.contains("/logs?") {
+            // The cursor at the end of a log is a trailer.
+            request = request.header("TE", "trailers");
+        }
         if upgrade {
             request = request
                 .header("Connection", "Upgrade")

@@ -214,7 +214,7 @@ impl Daemon {
                 multiplexed: !session.tty,
                 ..Format::default()
             };
-            session.logs = Some(self.logs(container, query, format).await?);
+            session.logs = Some(self.logs(container, query, format, false).await?);
         }
         self.container_event(container, "attach", []);
         Ok(session)

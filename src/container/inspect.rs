@@ -12,6 +12,7 @@ use super::{Container, time};
 use crate::daemon::Daemon;
 use crate::errors::ApiError;
 use crate::runtime;
+use crate::supervisor::SpoolState;
 
 impl Daemon {
     /// A container in the shape of inspect (docs: Engine API 1.43 `ContainerInspect`).
@@ -83,6 +84,16 @@ impl Daemon {
                 "Networks": networks,
             },
         });
+        // Beyond Docker's fields, and only where there is something to tell.
+        if let Some(spool) = container.capture().map(|capture| capture.spool())
+            && spool != SpoolState::default()
+        {
+            out["LogSpool"] = json!({
+                "Bytes": spool.bytes,
+                "LostRecords": spool.lost_records,
+                "LostBytes": spool.lost_bytes,
+            });
+        }
         if size && let Some(fields) = out.as_object_mut() {
             let (own, all) = self.sizes(&record.id, &record.image_id).await;
             fields.insert("SizeRw".to_owned(), json!(own));

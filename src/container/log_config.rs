@@ -36,6 +36,16 @@ fn check(config: &LogConfig) -> Result<Validated, String> {
     validate(&config.kind, &config.config).map_err(|errors| errors.to_string())
 }
 
+/// `max-spool-size` of a container, and whether its closed log files are compressed.
+pub(super) fn upkeep(record: &Record) -> (u64, bool) {
+    match check(&record.host.log_config).as_ref().map(Validated::plan) {
+        Ok(Plan::JsonFile(file)) => (file.common().max_spool_size(), file.compress()),
+        Ok(Plan::Local(local)) => (local.common().max_spool_size(), local.compress()),
+        // Nothing is kept, or it was checked by another version: then nothing is touched.
+        _ => (0, false),
+    }
+}
+
 /// The attributes of each record of a run: a JSON object, or empty. Labels, variables and tag are
 /// taken as they are now, as Docker does at each start.
 ///

@@ -17,6 +17,7 @@ mod inspect;
 mod kill;
 mod list;
 mod log_config;
+mod log_store;
 mod logs;
 pub(crate) mod names;
 mod network;
@@ -40,10 +41,11 @@ mod update;
 mod wait;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::{oneshot, watch};
 
+use crate::logs::Holds;
 use crate::supervisor::{AttachStream, Capture};
 
 pub(crate) use attach::{
@@ -69,6 +71,10 @@ pub(crate) struct Container {
     verb: tokio::sync::Mutex<()>,
     /// Serialises writers of the state file.
     files: tokio::sync::Mutex<()>,
+    /// Who still needs which files of the log.
+    holds: Arc<Holds>,
+    /// `max-spool-size` and `compress`, once asked for.
+    upkeep: OnceLock<(u64, bool)>,
 }
 
 #[derive(Debug)]
@@ -112,6 +118,8 @@ impl Container {
             }),
             verb: tokio::sync::Mutex::new(()),
             files: tokio::sync::Mutex::new(()),
+            holds: Arc::default(),
+            upkeep: OnceLock::new(),
         })
     }
 
@@ -151,7 +159,8 @@ impl Container {
         self.inner().record.image_id.clone()
     }
 
-    fn dir(&self) -> &Path {
+    /// `<data-root>/containers/<id>`.
+    pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
 

@@ -100,6 +100,7 @@ impl Daemon {
             Ok(Some(capture)) => {
                 tracing::info!(container = container.id, "container found again");
                 container.inner().capture = Some(Arc::clone(&capture));
+                container.holds().watch(&capture);
                 // One that has ended meanwhile is in order before the first client asks.
                 match capture.exited().now_or_never() {
                     Some(exit) => self.handle_exit(container, Some(&capture), exit).await,

@@ -106,6 +106,7 @@ impl Daemon {
             inner.capture = Some(Arc::clone(&capture));
             inner.answer_attach(&capture);
         }
+        container.holds().watch(&capture);
         self.network_event(container, "connect");
         let position = capture
             .source()

@@ -336,12 +336,12 @@ fn log_file(dir: &Path, id: &str) -> PathBuf {
 
 impl Container {
     /// The current file of the log.
-    pub(super) fn log_path(&self) -> PathBuf {
+    pub(crate) fn log_path(&self) -> PathBuf {
         log_file(&self.dir, &self.id)
     }
 
     /// Folder of the log's side files.
-    pub(super) fn index_dir(&self) -> PathBuf {
+    pub(crate) fn index_dir(&self) -> PathBuf {
         self.dir.join("index")
     }
 }

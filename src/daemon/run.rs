@@ -22,6 +22,7 @@ use crate::container::table::ContainerTable;
 use crate::errors::chain;
 use crate::events::Events;
 use crate::image::{ImageError, ImageStore};
+use crate::logs;
 use crate::runtime;
 use crate::supervisor::{Supervisor, SupervisorError, SupervisorOptions};
 
@@ -112,6 +113,7 @@ pub(crate) async fn run(
         }
     };
     daemon.recover_containers().await;
+    logs::start(&daemon);
 
     let (stop, stopped) = watch::channel(false);
     let mut servers = JoinSet::new();
@@ -203,6 +205,7 @@ async fn open(settings: Settings) -> Result<Arc<Daemon>, StartError> {
         supervisor,
         events: Events::default(),
         containers: ContainerTable::default(),
+        log_counters: Arc::default(),
         ending: AtomicBool::new(false),
         id,
     });

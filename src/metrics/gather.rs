@@ -8,6 +8,7 @@ pub(super) fn gather(daemon: &Daemon) -> String {
     let mut text = Text::default();
     engine(&mut text, daemon);
     containers::write(&mut text, daemon);
+    crate::logs::metrics(&mut text, &daemon.log_counters, daemon.spool_bound());
     crate::net::metrics(&mut text);
     process::write(&mut text);
     text.finish()

@@ -7,6 +7,7 @@ mod keeper;
 mod log_start;
 mod page;
 mod seqpacket;
+mod spool;
 mod stdin;
 
 use std::collections::HashMap;
@@ -23,6 +24,7 @@ use taffrail_monitor::proto::{Message, kind, unhex};
 
 pub(crate) use attach::AttachStream;
 pub(crate) use capture::{Capture, CaptureFigures, DAMAGED, Exit};
+pub(crate) use spool::SpoolState;
 pub(crate) use stdin::StdinWriter;
 
 use keeper::Keeper;
