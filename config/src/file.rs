@@ -62,11 +62,11 @@ impl File {
         }
     }
     /// An object of strings; numbers and booleans as they are written.
-    pub(crate) fn options(&self, key: &str) -> Option<Vec<(&str, usize, String)>> {
+    pub(crate) fn options(&self, key: &str) -> Option<Options<'_>> {
         Some(options(self.members(key)?))
     }
     /// An object of such objects, each with its line.
-    pub(crate) fn option_sets(&self, key: &str) -> Vec<(&str, usize, Vec<(&str, usize, String)>)> {
+    pub(crate) fn option_sets(&self, key: &str) -> Vec<(&str, usize, Options<'_>)> {
         let sets = self.members(key).unwrap_or_default();
         sets.iter()
             .filter_map(|(name, line, node)| match &node.value {
@@ -77,7 +77,10 @@ impl File {
     }
 }
 
-fn options(items: &[(String, usize, Node)]) -> Vec<(&str, usize, String)> {
+/// Names with their lines and values.
+pub(crate) type Options<'f> = Vec<(&'f str, usize, String)>;
+
+fn options(items: &[(String, usize, Node)]) -> Options<'_> {
     items
         .iter()
         .map(|(name, line, node)| (name.as_str(), *line, node.value.go()))

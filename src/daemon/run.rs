@@ -341,7 +341,7 @@ impl Daemon {
             .unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(settings);
         tracing::info!("configuration was reloaded");
         self.events
-            .publish("daemon", "reload", &self.id, attributes.into());
+            .publish("daemon", "reload", &self.id, attributes);
     }
 
     pub(crate) fn any_running(&self) -> bool {
