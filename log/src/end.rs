@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
+use crate::access::Input;
 use crate::error::ReadError;
 use crate::files::{Files, Opened};
 use crate::json::Decoder;
@@ -32,13 +33,13 @@ pub fn scan_end(path: &Path) -> Result<Option<LastRecord>, ReadError> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(ReadError::open(path, e)),
     };
-    end_of(&file)
+    end_of(&Input::plain(file))
         .map(Some)
         .map_err(|e| ReadError::read(path, e))
 }
 
-fn end_of(file: &File) -> io::Result<LastRecord> {
-    let size = file.metadata()?.len();
+fn end_of(file: &Input) -> io::Result<LastRecord> {
+    let size = file.len()?;
     let valid_len = scan::last_line_end(file, size)?;
     let time = scan::last_time(file, valid_len, &mut Decoder::new())?;
     Ok(LastRecord {
@@ -84,5 +85,5 @@ pub fn last_record(files: &LogFiles) -> Result<Option<LastRecord>, ReadError> {
 /// [`ReadError::Open`] and [`ReadError::Read`].
 pub fn count_newlines(path: &Path, limit: u64) -> Result<u64, ReadError> {
     let file = File::open(path).map_err(|e| ReadError::open(path, e))?;
-    scan::newlines(&file, limit).map_err(|e| ReadError::read(path, e))
+    scan::newlines(&Input::plain(file), 0, limit).map_err(|e| ReadError::read(path, e))
 }

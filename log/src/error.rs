@@ -17,6 +17,15 @@ pub enum ReadError {
     /// The folder of the log could not be listed.
     #[error("cannot list log folder {}", path.display())]
     List { path: PathBuf, source: io::Error },
+    /// The segment was written by a newer version, whose layout is not known.
+    #[error(
+        "log segment {} has version {version}, this program reads version 1: use a newer one",
+        path.display()
+    )]
+    Version { path: PathBuf, version: u32 },
+    /// The log's numbers say that the wanted run of the container has left nothing.
+    #[error("no records of run {run}: the log has runs {first} to {last}")]
+    NoRun { run: i64, first: u32, last: u32 },
     /// A rotation was under way the whole time, so file names meant nothing.
     #[error("log file {} is being rotated for too long", path.display())]
     Rotating { path: PathBuf },

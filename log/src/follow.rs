@@ -1,14 +1,16 @@
 //! What comes after the last byte that may be read: the next file, more of this one, or nothing
 //! for now.
 
-use std::fs::File;
+use taffrail_log_core::local::{ALIGN, Batch};
 
+use crate::access::Input;
 use crate::error::ReadError;
 use crate::files::Opened;
 use crate::gap::{self, Gap};
 use crate::query::{Committed, Step};
 use crate::reader::{Current, Next, Reader};
 use crate::scan::{self, Prober};
+use crate::segment::{self, Head, Walk};
 use crate::time::Moment;
 
 impl Reader {
@@ -39,9 +41,11 @@ impl Reader {
                 current.limit = size;
                 return Ok(Next::More);
             }
-            self.next = current.number + 1;
-            self.current = None;
+            if self.pad_cut_batch() {
+                return Ok(Next::More);
+            }
             self.drop_torn();
+            self.leave();
             return Ok(Next::More);
         }
         if committed.offset < current.pos {
@@ -50,6 +54,8 @@ impl Reader {
         }
         if committed.offset > current.limit {
             current.limit = committed.offset;
+            let from = current.pos;
+            self.more_marks(from);
             return Ok(Next::More);
         }
         if current.pos == current.limit {
@@ -63,10 +69,13 @@ impl Reader {
     fn advance_snapshot(&mut self, out: &mut Vec<u8>) -> Result<Next, ReadError> {
         if let Some(current) = &self.current {
             let number = current.number;
+            if self.pad_cut_batch() {
+                return Ok(Next::More);
+            }
             self.drop_torn();
             // The last file stays open: the container's next run may go on in it.
             if number < self.last.0 {
-                self.current = None;
+                self.leave();
             }
             self.next = number + 1;
         }
@@ -88,7 +97,11 @@ impl Reader {
         match self.seq {
             Some((epoch, seq)) if epoch == committed.epoch => {
                 if let Some(records @ 1..) = committed.next_seq.checked_sub(seq) {
-                    self.missing(Some(records), None, cause, out);
+                    if committed.gap.is_some_and(|g| g.records == records) && !skipped {
+                        self.pending_gap(committed, out);
+                    } else {
+                        self.missing(Some(records), None, cause, out);
+                    }
                 }
             }
             _ if skipped => self.missing(None, None, cause, out),
@@ -98,11 +111,61 @@ impl Reader {
         self.caught_up = true;
     }
 
+    /// Records were lost that no file says yet.
+    fn pending_gap(&mut self, committed: &Committed, out: &mut Vec<u8>) {
+        let Some(lost) = committed.gap else {
+            return;
+        };
+        self.stats.gaps += 1;
+        self.stats.missed_records += lost.records;
+        self.stats.missed_bytes += lost.bytes;
+        let moment = |ns: u64| Moment::from_ns(i64::try_from(ns).unwrap_or(i64::MAX));
+        let gap = Gap {
+            records: Some(lost.records),
+            bytes: Some(lost.bytes),
+            from: Some(moment(lost.from)),
+            to: Some(moment(lost.until)),
+            cause: gap::capture_cause(lost.cause).into(),
+        };
+        self.output.notice(&gap, out);
+    }
+
+    /// As [`Reader::truncated`]: goes to the first batch that was not read.
+    fn truncated_segment(&mut self, committed: &Committed) -> Result<(), ReadError> {
+        let expected = self.seq;
+        let Some(current) = &mut self.current else {
+            return Ok(());
+        };
+        let limit = committed.offset;
+        let number = current.number;
+        let found = match segment::head(&current.file, limit) {
+            Ok(Head::Salt(salt, _)) => {
+                let mut walk = Walk::new(&current.file, salt, limit);
+                let reached = |b: &Batch| {
+                    let end = segment::end_of(b);
+                    expected.is_none_or(|seq| (end.epoch, end.seq) > seq)
+                };
+                walk.search(ALIGN as u64, None, |_| false, reached)
+            }
+            Ok(_) => Ok(limit),
+            Err(e) => Err(e),
+        };
+        let start = found.map_err(|e| ReadError::read(&self.files.path(number), e))?;
+        current.pos = start;
+        current.limit = limit;
+        // The salt may be another one: a new file begins with a new header.
+        self.local.restart(false);
+        Ok(())
+    }
+
     /// The file became shorter than what was read of it. The records written since are those at
     /// its end whose numbers were not seen yet.
     fn truncated(&mut self, committed: &Committed, out: &mut Vec<u8>) -> Result<(), ReadError> {
         self.stats.truncations += 1;
         self.drop_torn();
+        if self.files.is_local() {
+            return self.truncated_segment(committed);
+        }
         let expected = self
             .seq
             .filter(|(epoch, seq)| *epoch == committed.epoch && *seq <= committed.next_seq)
@@ -143,6 +206,14 @@ impl Reader {
         Ok(Next::More)
     }
 
+    /// The current file was read to its end.
+    fn leave(&mut self) {
+        if let Some(current) = self.current.take() {
+            self.next = current.number + 1;
+        }
+        self.local.restart(false);
+    }
+
     /// Opens the file `self.next`, or makes the next one that exists `self.next`.
     fn enter(
         &mut self,
@@ -165,19 +236,25 @@ impl Reader {
                     // its end is reached.
                     Some(_) => 0,
                     None => {
-                        let size = file.metadata().map(|meta| meta.len());
+                        let size = file.len();
                         let size =
                             size.map_err(|e| ReadError::read(&self.files.path(number), e))?;
                         limit.map_or(size, |limit| limit.min(size))
                     }
                 };
-                self.join(&file, number, out);
+                if !self.files.is_local() {
+                    self.join(&file, number, out);
+                }
+                self.local.restart(false);
                 self.current = Some(Current {
                     file,
                     number,
                     pos: 0,
                     limit,
                 });
+                if !self.files.is_local() {
+                    self.load_marks();
+                }
                 Ok(Next::More)
             }
             Opened::Gone { next } => {
@@ -194,7 +271,7 @@ impl Reader {
     }
 
     /// Before the first record of a file: compares its number with the one expected.
-    fn join(&mut self, file: &File, number: u64, out: &mut Vec<u8>) {
+    fn join(&mut self, file: &Input, number: u64, out: &mut Vec<u8>) {
         let first = self.files.first_seq(number);
         let records = match (self.seq, first) {
             (Some((old, seq)), Some((new, first))) if old == new => Some(first.saturating_sub(seq)),
@@ -207,7 +284,7 @@ impl Reader {
         let skipped = std::mem::take(&mut self.skipped);
         if records.map_or(skipped, |n| n > 0) {
             let cause = if skipped { gap::ROTATED } else { gap::LOST };
-            let size = file.metadata().map_or(0, |meta| meta.len());
+            let size = file.len().unwrap_or(0);
             let next = Prober::new().at_or_after(file, 0, size, false);
             let to = next.ok().flatten().map(|probe| probe.time);
             self.missing(records, to, cause, out);
@@ -217,7 +294,7 @@ impl Reader {
     /// Counts missing records. The client is told of what it missed itself: files that went away
     /// while it read, and what was lost since it had caught up. What was lost before it asked is
     /// only counted: most often somebody has emptied the file on purpose.
-    fn missing(
+    pub(crate) fn missing(
         &mut self,
         records: Option<u64>,
         to: Option<Moment>,
@@ -226,7 +303,7 @@ impl Reader {
     ) {
         self.stats.gaps += 1;
         self.stats.missed_records += records.unwrap_or(0);
-        if !self.caught_up && cause != gap::ROTATED {
+        if !self.caught_up && cause != gap::ROTATED && !self.files.is_local() {
             return;
         }
         let gap = Gap {
@@ -234,14 +311,14 @@ impl Reader {
             bytes: None,
             from: self.output.last_time(),
             to,
-            cause,
+            cause: cause.into(),
         };
-        self.output.notice(&gap.message(), out);
+        self.output.notice(&gap, out);
     }
 }
 
 fn size_of(current: &Current) -> std::io::Result<u64> {
-    Ok(current.file.metadata()?.len())
+    current.file.len()
 }
 
 fn wait_or_end(committed: &Committed) -> Step {

@@ -1,5 +1,6 @@
 //! Missing records: learning how many they are, and telling the client.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
@@ -15,15 +16,26 @@ pub(crate) const ROTATED: &str = "log files were rotated away before they were r
 /// Cause of a gap: the numbers of the records that are there say so.
 pub(crate) const LOST: &str = "lost at capture, or cut from the log file";
 
+/// Cause of a gap: what the log holds there cannot be read.
+pub(crate) const DAMAGED: &str = "the log is damaged there";
+
+/// Cause of a gap that capture has stored.
+pub(crate) fn capture_cause(errno: u32) -> String {
+    let error = std::io::Error::from_raw_os_error(i32::try_from(errno).unwrap_or(0));
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    format!("the log could not be written: {text}")
+}
+
 /// What is known of a stretch of missing records.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Gap {
     pub(crate) records: Option<u64>,
     pub(crate) bytes: Option<u64>,
     /// Times of the records before and after it.
     pub(crate) from: Option<Moment>,
     pub(crate) to: Option<Moment>,
-    pub(crate) cause: &'static str,
+    pub(crate) cause: Cow<'static, str>,
 }
 
 impl Gap {
@@ -56,13 +68,6 @@ fn header(side_file: &Path) -> Option<Header> {
     Header::decode(&bytes)
 }
 
-/// Epoch and sequence number of a log file's first record, from the header of its side file.
-/// `None` if there is none or it is damaged.
-pub(crate) fn first_seq(files: &LogFiles, number: u64) -> Option<(u64, u64)> {
-    let header = header(&files.index_dir.join(number.to_string()))?;
-    (header.file_no == number).then_some((header.epoch, header.first_seq))
-}
-
 /// Number of a stopped container's current file: that of the newest side file, if it was made for
 /// this very file.
 pub(crate) fn current_number(files: &LogFiles) -> Option<u64> {
@@ -86,7 +91,7 @@ mod tests {
             bytes: None,
             from: Some(Moment::from_ns(0)),
             to: None,
-            cause: ROTATED,
+            cause: ROTATED.into(),
         };
         assert_eq!(
             String::from_utf8(gap.message()).unwrap(),

@@ -66,6 +66,21 @@ impl Grep {
         })))
     }
 
+    /// `false`: no record in these bytes matches.
+    pub(crate) fn may_match(&self, bytes: &[u8]) -> bool {
+        self.0
+            .literal
+            .as_ref()
+            .is_none_or(|literal| literal.find(bytes).is_some())
+    }
+
+    /// The literal, if there is only one way to write it in JSON that Docker and we use.
+    pub(crate) fn json_literal(&self) -> Option<&memmem::Finder<'static>> {
+        let plain = |b: &u8| matches!(b, 0x20..=0x7e) && !br#""\\<>&"#.contains(b);
+        let literal = self.0.literal.as_ref();
+        literal.filter(|l| l.needle().iter().all(plain))
+    }
+
     /// Whether a record matches; its newline is not looked at.
     #[must_use]
     #[inline]

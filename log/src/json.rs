@@ -182,8 +182,9 @@ pub(crate) fn write_details(attrs: &[(Vec<u8>, Vec<u8>)], out: &mut Vec<u8>) {
     }
 }
 
-fn sort_attrs(attrs: &mut Vec<(Vec<u8>, Vec<u8>)>) {
-    // The sort is stable; of equal keys the last one counts.
+/// Sorts by key; of equal keys the last one counts.
+pub(crate) fn sort_attrs(attrs: &mut Vec<(Vec<u8>, Vec<u8>)>) {
+    // The sort is stable.
     attrs.sort_by(|a, b| a.0.cmp(&b.0));
     attrs.reverse();
     attrs.dedup_by(|a, b| a.0 == b.0);

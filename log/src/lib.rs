@@ -6,18 +6,26 @@
 //!
 //! Damage is never an error: what is not a record is skipped and counted.
 
+mod access;
+mod attrs;
 mod end;
 mod error;
 mod files;
 mod follow;
 mod gap;
 mod grep;
+mod index;
 mod json;
+mod local;
 mod locate;
+mod locate_local;
+mod marks;
+mod ndjson;
 mod output;
 mod query;
 mod reader;
 mod scan;
+mod segment;
 mod text;
 mod time;
 
@@ -26,8 +34,8 @@ pub use error::ReadError;
 pub use grep::{BadPattern, Grep};
 pub use json::{Decoder, Record, Stream};
 pub use query::{
-    BadCursor, CommitSource, Committed, Cursor, Format, LogFiles, LogFormat, Position, Query,
-    ReadStats, Run, Step,
+    BadCursor, CommitSource, Committed, Cursor, Format, LogFiles, LogFormat, PendingGap, Position,
+    Query, ReadStats, Run, Step,
 };
 pub use reader::Reader;
 pub use time::Moment;

@@ -1,17 +1,20 @@
-//! From a line of the log to bytes for the client.
+//! From a record to bytes for the client.
 
+use crate::attrs::Attrs;
+use crate::gap::Gap;
 use crate::grep::Grep;
 use crate::json::{self, Decoder, Layout, Record, Stream};
-use crate::query::{Format, Query};
+use crate::ndjson::{self, Meta};
+use crate::query::{Cursor, Format, Query};
 use crate::text;
-use crate::time::{self, Moment};
+use crate::time::{self, Moment, TimeText};
 
 /// Bytes before each payload of the multiplexed form.
 const FRAME_HEADER: usize = 8;
 /// Most payload that several records share in one frame.
 const FRAME_MAX: usize = 64 * 1024;
 
-/// What became of a line.
+/// What became of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// A record was appended.
@@ -39,6 +42,9 @@ pub(crate) struct Output {
     open: Option<(usize, Stream)>,
     /// Time of the last record that was decoded.
     last_time: Option<Moment>,
+    time_text: TimeText,
+    /// Of the last json-file record in NDJSON.
+    attrs: Attrs,
 }
 
 impl Output {
@@ -53,6 +59,8 @@ impl Output {
             grep: query.grep.clone(),
             open: None,
             last_time: None,
+            time_text: TimeText::new(),
+            attrs: Attrs::default(),
         }
     }
 
@@ -65,9 +73,147 @@ impl Output {
         self.last_time
     }
 
+    pub(crate) fn is_ndjson(&self) -> bool {
+        self.format.ndjson
+    }
+
+    pub(crate) fn wants_attrs(&self) -> bool {
+        self.format.details
+    }
+
+    pub(crate) fn grep(&self) -> Option<&Grep> {
+        self.grep.as_ref()
+    }
+
+    pub(crate) fn wants(&self, stream: Stream) -> bool {
+        match stream {
+            Stream::Stdout => self.stdout,
+            Stream::Stderr => self.stderr,
+        }
+    }
+
+    /// Whether a record of that time ends the read.
+    pub(crate) fn is_past(&self, time: Moment) -> bool {
+        self.until.is_some_and(|until| time > until)
+    }
+
+    /// Whether a record of that time stands before the answer's beginning.
+    pub(crate) fn is_before(&self, time: Moment) -> bool {
+        self.since.is_some_and(|since| time < since)
+    }
+
+    /// Whether lines that are not wanted may be passed over of which `line` is the last.
+    pub(crate) fn may_skip(&mut self, line: &[u8]) -> bool {
+        if self.since.is_some() {
+            return false;
+        }
+        if self.until.is_none() {
+            return true;
+        }
+        match self.decoder.layout(line) {
+            Some(layout) => !self.is_past(layout.time),
+            None => false,
+        }
+    }
+
+    /// A run of records from `first` to `last` that neither begins nor ends the answer: all of
+    /// them are past `since` and none is past `until`.
+    pub(crate) fn is_inside(&mut self, first: Moment, last: Moment) -> bool {
+        if self.since.is_some_and(|since| first < since) || self.is_past(last) {
+            return false;
+        }
+        self.since = None;
+        true
+    }
+
+    /// Whether nothing stands between records of one stream in the output: they may be copied in
+    /// one go.
+    pub(crate) fn is_plain(&self) -> bool {
+        let format = &self.format;
+        !format.timestamps
+            && !format.details
+            && !format.ndjson
+            && (format.coalesce || !format.multiplexed)
+            && self.grep.is_none()
+    }
+
+    /// Whole records of one stream, the last of them of time `last`. Only if [`Output::is_plain`]
+    /// and [`Output::is_inside`].
+    pub(crate) fn bulk(&mut self, stream: Stream, mut bytes: &[u8], last: Moment, out: &mut Vec<u8>) {
+        self.last_time = Some(last);
+        if !self.format.multiplexed {
+            out.extend_from_slice(bytes);
+            return;
+        }
+        while !bytes.is_empty() {
+            let mark = out.len();
+            self.frame(stream, out);
+            let at = self.open.map_or(mark, |(at, _)| at);
+            let room = FRAME_MAX.saturating_sub((out.len() - at).saturating_sub(FRAME_HEADER));
+            // A frame ends with a record where that is possible.
+            let n = if bytes.len() <= room {
+                bytes.len()
+            } else {
+                match memchr::memrchr(b'\n', &bytes[..room]) {
+                    Some(newline) => newline + 1,
+                    None if mark > at => {
+                        self.open = None;
+                        continue;
+                    }
+                    None => room,
+                }
+            };
+            out.extend_from_slice(&bytes[..n]);
+            bytes = &bytes[n..];
+            self.seal(mark, out);
+            if !bytes.is_empty() {
+                self.open = None;
+            }
+        }
+    }
+
+    /// One record of the `local` format.
+    #[inline]
+    pub(crate) fn piece(
+        &mut self,
+        meta: &Meta,
+        record: &[u8],
+        attrs: &Attrs,
+        out: &mut Vec<u8>,
+    ) -> Outcome {
+        let outcome = self.choose(meta.time, Some(meta.stream));
+        if outcome != Outcome::Written {
+            return outcome;
+        }
+        if !self.matches(record) {
+            return Outcome::Filtered;
+        }
+        if self.format.ndjson {
+            let attrs = self.format.details.then_some(attrs);
+            ndjson::record(meta, record, attrs, out);
+            return outcome;
+        }
+        let mark = out.len();
+        self.frame(meta.stream, out);
+        if self.format.timestamps {
+            self.time_text.write(meta.time, out);
+            out.push(b' ');
+        }
+        if self.format.details {
+            out.extend_from_slice(&attrs.details);
+            out.push(b' ');
+        }
+        out.extend_from_slice(record);
+        self.seal(mark, out);
+        outcome
+    }
+
     /// One line without its newline.
     #[inline]
-    pub(crate) fn line(&mut self, line: &[u8], out: &mut Vec<u8>) -> Outcome {
+    pub(crate) fn line(&mut self, line: &[u8], cursor: Option<Cursor>, out: &mut Vec<u8>) -> Outcome {
+        if self.format.ndjson {
+            return self.line_as_ndjson(line, cursor, out);
+        }
         if let Some(layout) = self.decoder.layout(line) {
             let mark = out.len();
             let before = self.open;
@@ -93,6 +239,36 @@ impl Output {
             Some(record) => self.record(&record, out),
             None => Outcome::Damaged,
         }
+    }
+
+    fn line_as_ndjson(
+        &mut self,
+        line: &[u8],
+        cursor: Option<Cursor>,
+        out: &mut Vec<u8>,
+    ) -> Outcome {
+        let Some(record) = self.decoder.decode(line) else {
+            return Outcome::Damaged;
+        };
+        let outcome = self.choose(record.time, record.stream);
+        let (Outcome::Written, Some(stream)) = (outcome, record.stream) else {
+            return outcome;
+        };
+        if !self.matches(&record.log) {
+            return Outcome::Filtered;
+        }
+        if self.format.details {
+            self.attrs.set(&record.attrs);
+        }
+        let meta = Meta {
+            stream,
+            time: record.time,
+            cursor,
+            chain: None,
+        };
+        let attrs = self.format.details.then_some(&self.attrs);
+        ndjson::record(&meta, &record.log, attrs, out);
+        outcome
     }
 
     #[cold]
@@ -136,12 +312,7 @@ impl Output {
         if self.until.is_some_and(|until| time > until) {
             return Outcome::Past;
         }
-        let wanted = match stream {
-            Some(Stream::Stdout) => self.stdout,
-            Some(Stream::Stderr) => self.stderr,
-            None => false,
-        };
-        if wanted {
+        if stream.is_some_and(|stream| self.wants(stream)) {
             Outcome::Written
         } else {
             Outcome::Filtered
@@ -209,14 +380,25 @@ impl Output {
         }
     }
 
-    /// A message of ours to the client, as a frame of stderr.
-    pub(crate) fn notice(&mut self, message: &[u8], out: &mut Vec<u8>) {
+    /// Tells the client of missing records: a frame of stderr, or an object.
+    pub(crate) fn notice(&mut self, gap: &Gap, out: &mut Vec<u8>) {
         self.open = None;
+        if self.format.ndjson {
+            ndjson::gap(gap, out);
+            return;
+        }
         let mark = out.len();
         self.frame(Stream::Stderr, out);
-        out.extend_from_slice(message);
+        out.extend_from_slice(&gap.message());
         self.seal(mark, out);
         self.open = None;
+    }
+
+    /// What an answer in NDJSON ends with.
+    pub(crate) fn trailer(&mut self, cursor: Option<Cursor>, out: &mut Vec<u8>) {
+        if self.format.ndjson {
+            ndjson::trailer(cursor, out);
+        }
     }
 }
 
@@ -229,7 +411,7 @@ mod tests {
         let mut out = Vec::new();
         let outcomes = lines
             .iter()
-            .map(|l| output.line(l.as_bytes(), &mut out))
+            .map(|l| output.line(l.as_bytes(), None, &mut out))
             .collect();
         (out, outcomes)
     }

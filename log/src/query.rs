@@ -169,6 +169,20 @@ pub struct Committed {
     pub epoch: u64,
     /// Sequence number of the next record.
     pub next_seq: u64,
+    /// Records that were given up and that no file says yet.
+    pub gap: Option<PendingGap>,
+}
+
+/// Records that capture has given up (the `gap_*` of the state page).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PendingGap {
+    pub records: u64,
+    pub bytes: u64,
+    /// Times of the first and of the last loss, nanoseconds since 1970.
+    pub from: u64,
+    pub until: u64,
+    /// Why: an errno.
+    pub cause: u32,
 }
 
 /// A live container's commit state.

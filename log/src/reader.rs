@@ -1,14 +1,17 @@
 //! The reader: past records, then what is added.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use memchr::memmem;
 
+use crate::access::Input;
 use crate::error::ReadError;
 use crate::files::Files;
+use crate::gap;
+use crate::grep::Grep;
 use crate::json::HEAD;
+use crate::local;
+use crate::marks::Marks;
 use crate::output::{Outcome, Output};
 use crate::query::{CommitSource, Cursor, Format, LogFiles, Position, Query, ReadStats, Step};
 use crate::scan::MAX_LINE;
@@ -16,7 +19,7 @@ use crate::scan::MAX_LINE;
 /// Usual size of the input buffer; it grows up to [`MAX_LINE`] for a long line.
 const BUFFER: usize = 128 * 1024;
 /// A call returns when it has appended so much,
-const OUT_TARGET: usize = 128 * 1024;
+pub(crate) const OUT_TARGET: usize = 128 * 1024;
 /// or has passed over so much input, so that a caller can see that its client is gone.
 const IN_TARGET: u64 = 8 * 1024 * 1024;
 
@@ -40,18 +43,30 @@ pub struct Reader {
     pub(crate) caught_up: bool,
     /// Files were gone before they were read, and the client was not told yet.
     pub(crate) skipped: bool,
-    buf: Vec<u8>,
-    start: usize,
-    end: usize,
+    /// The first record that is wanted.
+    pub(crate) floor: Option<Cursor>,
+    /// Records between the wanted place and the oldest one there is, not told yet.
+    pub(crate) first_gap: Option<u64>,
+    /// `local`: the only wanted run.
+    pub(crate) run: Option<u32>,
+    /// json-file: file and offset where the wanted run ends.
+    pub(crate) end_at: Option<(u64, u64)>,
+    pub(crate) marks: Marks,
+    pub(crate) local: local::State,
+    pub(crate) buf: Vec<u8>,
+    pub(crate) start: usize,
+    pub(crate) end: usize,
     /// The buffer holds the rest of a line that was too long and is already counted.
     overlong: bool,
-    finished: bool,
+    pub(crate) finished: bool,
+    /// The trailer was put out.
+    trailed: bool,
 }
 
 /// The file that is being read.
 #[derive(Debug)]
 pub(crate) struct Current {
-    pub(crate) file: File,
+    pub(crate) file: Input,
     pub(crate) number: u64,
     /// Where the next read begins. What is in the buffer lies before it.
     pub(crate) pos: u64,
@@ -94,13 +109,24 @@ impl Reader {
             seq: None,
             skipped: false,
             caught_up: false,
+            floor: None,
+            first_gap: None,
+            run: None,
+            end_at: None,
+            marks: Marks::default(),
+            local: local::State::default(),
             buf: Vec::new(),
             start: 0,
             end: 0,
             overlong: false,
             finished: false,
+            trailed: false,
         };
-        reader.locate(&query, committed)?;
+        if reader.files.is_local() {
+            reader.locate_in_segments(&query, committed)?;
+        } else {
+            reader.locate(&query, committed)?;
+        }
         Ok(reader)
     }
 
@@ -128,6 +154,7 @@ impl Reader {
         self.files.set_source(source);
         self.follow = true;
         self.finished = false;
+        self.trailed = false;
     }
 
     /// Appends the next formatted records, usually 64 to 256 KiB, to `out`.
@@ -137,15 +164,26 @@ impl Reader {
     pub fn read(&mut self, out: &mut Vec<u8>) -> Result<Step, ReadError> {
         let (mark, mut taken) = (out.len(), 0u64);
         self.output.begin();
+        if let Some(records) = self.first_gap.take() {
+            self.missing(Some(records), None, gap::ROTATED, out);
+        }
         loop {
             if self.finished {
+                if !std::mem::replace(&mut self.trailed, true) {
+                    let cursor = self.position().cursor;
+                    self.output.trailer(cursor, out);
+                }
                 return Ok(if out.len() > mark {
                     Step::Data
                 } else {
                     Step::End
                 });
             }
-            self.lines(out, mark);
+            if self.files.is_local() {
+                self.batches(out, mark)?;
+            } else {
+                self.lines(out, mark);
+            }
             if out.len() - mark >= OUT_TARGET || taken >= IN_TARGET {
                 return Ok(Step::Data);
             }
@@ -162,10 +200,8 @@ impl Reader {
                 // Told only when there is nothing to send first, so that nobody waits or ends
                 // with bytes in hand.
                 Next::Step(_) if out.len() > mark => return Ok(Step::Data),
-                Next::Step(step) => {
-                    self.finished = step == Step::End;
-                    return Ok(step);
-                }
+                Next::Step(Step::End) => self.finished = true,
+                Next::Step(step) => return Ok(step),
             }
         }
     }
@@ -173,42 +209,92 @@ impl Reader {
     /// Puts out the whole lines of the buffer, until `out` has enough.
     fn lines(&mut self, out: &mut Vec<u8>, mark: usize) {
         let buf = std::mem::take(&mut self.buf);
-        while let Some(length) = memchr::memchr(b'\n', &buf[self.start..self.end]) {
+        let base = self.current.as_ref().map_or(0, |c| c.pos) - self.end as u64;
+        let literal = self.output.grep().and_then(Grep::json_literal).cloned();
+        loop {
+            if base + self.start as u64 >= self.marks.next() {
+                self.pass_marks(base + self.start as u64, out);
+                if self.finished {
+                    break;
+                }
+            }
+            if let Some(literal) = &literal {
+                self.skip_lines(&buf, base, literal);
+            }
+            let Some(length) = memchr::memchr(b'\n', &buf[self.start..self.end]) else {
+                break;
+            };
             let line = &buf[self.start..self.start + length];
             self.start += length + 1;
+            let cursor = self.seq.map(|(epoch, seq)| Cursor { epoch, seq });
             if let Some((_, seq)) = &mut self.seq {
                 *seq += 1;
+            }
+            if let (Some(floor), Some(cursor)) = (self.floor, cursor)
+                && cursor < floor
+            {
+                self.overlong = false;
+                continue;
             }
             if self.overlong {
                 self.overlong = false;
                 // Only a record that begins on this line after the damage is new.
                 if let Some(at) = self.finder.find(line) {
-                    self.line(&line[at..], out);
+                    self.line(&line[at..], cursor, out);
                 }
             } else {
-                self.line(line, out);
+                self.line(line, cursor, out);
             }
-            if self.finished || out.len() - mark >= OUT_TARGET {
+            if self.finished {
+                // The record that ends the read is not passed.
+                self.seq = cursor.map(|c| (c.epoch, c.seq));
+                break;
+            }
+            if out.len() - mark >= OUT_TARGET {
                 break;
             }
         }
         self.buf = buf;
     }
 
+    /// Passes over whole lines without `literal`. Only their number and the time of the last one
+    /// matter.
+    fn skip_lines(&mut self, buf: &[u8], base: u64, literal: &memmem::Finder<'static>) {
+        let bytes = &buf[self.start..self.end];
+        let passed = self.floor.is_some() && self.seq.is_none_or(|(epoch, seq)| {
+            self.floor.is_some_and(|floor| Cursor { epoch, seq } < floor)
+        });
+        if self.overlong || passed || base + self.end as u64 > self.marks.next() {
+            return;
+        }
+        let until = literal.find(bytes).unwrap_or(bytes.len());
+        let Some(last) = memchr::memrchr(b'\n', &bytes[..until]) else {
+            return;
+        };
+        let from = memchr::memrchr(b'\n', &bytes[..last]).map_or(0, |at| at + 1);
+        if !self.output.may_skip(&bytes[from..last]) {
+            return;
+        }
+        if let Some((_, seq)) = &mut self.seq {
+            *seq += memchr::memchr_iter(b'\n', &bytes[..=last]).count() as u64;
+        }
+        self.start += last + 1;
+    }
+
     #[inline]
-    fn line(&mut self, line: &[u8], out: &mut Vec<u8>) {
-        match self.output.line(line, out) {
+    fn line(&mut self, line: &[u8], cursor: Option<Cursor>, out: &mut Vec<u8>) {
+        match self.output.line(line, cursor, out) {
             Outcome::Written => self.stats.records += 1,
             Outcome::Filtered => {}
             Outcome::Past => self.finished = true,
-            Outcome::Damaged => self.salvage(line, out),
+            Outcome::Damaged => self.salvage(line, cursor, out),
         }
     }
 
     /// A line that is not a record may still hold some: what was appended after a torn write, or
     /// after a hole of zeros. The text that a record begins with cannot stand inside of one.
     #[cold]
-    fn salvage(&mut self, line: &[u8], out: &mut Vec<u8>) {
+    fn salvage(&mut self, line: &[u8], cursor: Option<Cursor>, out: &mut Vec<u8>) {
         if line.iter().all(u8::is_ascii_whitespace) {
             return;
         }
@@ -219,7 +305,7 @@ impl Reader {
                 .find(&line[at + 1..])
                 .map_or(line.len(), |i| at + 1 + i);
             if at > 0 || end < line.len() {
-                match self.output.line(&line[at..end], out) {
+                match self.output.line(&line[at..end], cursor, out) {
                     Outcome::Written => self.stats.records += 1,
                     Outcome::Filtered => {}
                     Outcome::Past => {
@@ -249,13 +335,21 @@ impl Reader {
             self.start = 0;
         }
         if self.end == self.buf.len() {
-            if self.buf.len() < MAX_LINE {
+            if self.files.is_local() {
+                if self.buf.is_empty() {
+                    self.buf.resize(local::BUFFER, 0);
+                } else {
+                    // No batch is so long.
+                    self.start += 64;
+                    return self.fill();
+                }
+            } else if self.buf.len() < MAX_LINE {
                 let size = (self.buf.len() * 2).clamp(BUFFER, MAX_LINE);
                 self.buf.resize(size, 0);
             } else {
                 self.drop_overlong();
             }
-        } else if self.buf.len() > BUFFER && self.end < BUFFER / 2 {
+        } else if !self.files.is_local() && self.buf.len() > BUFFER && self.end < BUFFER / 2 {
             self.buf.truncate(BUFFER);
             self.buf.shrink_to_fit();
         }
@@ -265,15 +359,12 @@ impl Reader {
         let room = self.buf.len() - self.end;
         let length = room.min(usize::try_from(current.limit - current.pos).unwrap_or(room));
         let into = &mut self.buf[self.end..self.end + length];
-        let got = loop {
-            match current.file.read_at(into, current.pos) {
-                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(e) => {
-                    let path = self.files.path(current.number);
-                    return Err(ReadError::read(&path, e));
-                }
-                Ok(got) => break got,
+        let got = match current.file.read_at(into, current.pos) {
+            Err(e) => {
+                let path = self.files.path(current.number);
+                return Err(ReadError::read(&path, e));
             }
+            Ok(got) => got,
         };
         self.end += got;
         current.pos += got as u64;
@@ -309,9 +400,10 @@ impl Reader {
             current.pos -= (self.end - self.start) as u64;
             current.limit = current.limit.min(current.pos);
         }
-        if self.end > self.start && !self.overlong {
+        if self.end > self.start && !self.overlong && !self.local.is_damaged() {
             self.stats.damaged += 1;
         }
+        self.local.restart(true);
         self.start = 0;
         self.end = 0;
         self.overlong = false;

@@ -1,10 +1,9 @@
 //! Finding places in a log file without reading all of it: the last N lines, the first record of a
 //! time, the end of the last whole record.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 
+use crate::access::Input;
 use crate::json::Decoder;
 use crate::time::Moment;
 
@@ -14,13 +13,12 @@ pub(crate) const BLOCK: usize = 64 * 1024;
 pub(crate) const MAX_LINE: usize = 512 * 1024;
 
 /// Reads up to `buf.len()` bytes at `offset`; less only at the end of the file.
-pub(crate) fn read_full(file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+pub(crate) fn read_full(file: &Input, buf: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut done = 0;
     while done < buf.len() {
         match file.read_at(&mut buf[done..], offset + done as u64) {
             Ok(0) => break,
             Ok(n) => done += n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(e),
         }
     }
@@ -29,7 +27,10 @@ pub(crate) fn read_full(file: &File, buf: &mut [u8], offset: u64) -> io::Result<
 
 /// Start of the last `want` lines that end before `limit`, and how many there are (fewer only if
 /// the start is 0). Bytes after the last newline are not a line.
-pub(crate) fn lines_back(file: &File, limit: u64, want: u64) -> io::Result<(u64, u64)> {
+pub(crate) fn lines_back(file: &Input, limit: u64, want: u64) -> io::Result<(u64, u64)> {
+    if file.is_stream() {
+        return lines_back_of_stream(file, limit, want);
+    }
     let mut buf = vec![0; BLOCK];
     let mut end = limit;
     // Newlines seen. The start of the last `want` lines lies behind the newline number `want + 1`.
@@ -52,10 +53,37 @@ pub(crate) fn lines_back(file: &File, limit: u64, want: u64) -> io::Result<(u64,
     Ok((0, seen))
 }
 
-/// Number of newlines in the first `limit` bytes.
-pub(crate) fn newlines(file: &File, limit: u64) -> io::Result<u64> {
+/// The same without going back: twice from the beginning.
+fn lines_back_of_stream(file: &Input, limit: u64, want: u64) -> io::Result<(u64, u64)> {
+    let all = newlines(file, 0, limit)?;
+    let Some(skip @ 1..) = all.checked_sub(want) else {
+        return Ok((0, all.min(want)));
+    };
     let mut buf = vec![0; BLOCK];
-    let (mut at, mut count) = (0, 0);
+    let (mut at, mut seen) = (0, 0);
+    while at < limit {
+        let length = (limit - at).min(BLOCK as u64) as usize;
+        let got = read_full(file, &mut buf[..length], at)?;
+        if got == 0 {
+            break;
+        }
+        let here = memchr::memchr_iter(b'\n', &buf[..got]).count() as u64;
+        if seen + here >= skip {
+            let nth = (skip - seen - 1) as usize;
+            if let Some(found) = memchr::memchr_iter(b'\n', &buf[..got]).nth(nth) {
+                return Ok((at + found as u64 + 1, want));
+            }
+        }
+        seen += here;
+        at += got as u64;
+    }
+    Ok((limit, 0))
+}
+
+/// Number of newlines in `from..limit`.
+pub(crate) fn newlines(file: &Input, from: u64, limit: u64) -> io::Result<u64> {
+    let mut buf = vec![0; BLOCK];
+    let (mut at, mut count) = (from, 0);
     while at < limit {
         let length = (limit - at).min(BLOCK as u64) as usize;
         let got = read_full(file, &mut buf[..length], at)?;
@@ -69,7 +97,7 @@ pub(crate) fn newlines(file: &File, limit: u64) -> io::Result<u64> {
 }
 
 /// End of the last whole line within the first `limit` bytes; 0 without any.
-pub(crate) fn last_line_end(file: &File, limit: u64) -> io::Result<u64> {
+pub(crate) fn last_line_end(file: &Input, limit: u64) -> io::Result<u64> {
     let mut buf = vec![0; BLOCK];
     let mut end = limit;
     while end > 0 {
@@ -87,7 +115,7 @@ pub(crate) fn last_line_end(file: &File, limit: u64) -> io::Result<u64> {
 /// Time of the last line within the first `limit` bytes that is a record. Looks at no more than
 /// the last `MAX_LINE` bytes.
 pub(crate) fn last_time(
-    file: &File,
+    file: &Input,
     limit: u64,
     decoder: &mut Decoder,
 ) -> io::Result<Option<Moment>> {
@@ -145,7 +173,7 @@ impl Prober {
     /// bytes.
     pub(crate) fn at_or_after(
         &mut self,
-        file: &File,
+        file: &Input,
         from: u64,
         limit: u64,
         resync: bool,
@@ -178,12 +206,15 @@ impl Prober {
     /// as times rise, and from where it is not far to the first one.
     pub(crate) fn search(
         &mut self,
-        file: &File,
+        file: &Input,
         start: u64,
         limit: u64,
         since: Moment,
     ) -> io::Result<u64> {
         let (mut low, mut high) = (start, limit);
+        if file.is_stream() {
+            return Ok(low);
+        }
         while high - low > BLOCK as u64 {
             let middle = low + (high - low) / 2;
             match self.at_or_after(file, middle, high, true)? {

@@ -115,6 +115,34 @@ impl TimeParser {
     }
 }
 
+/// Writes times; neighbouring records share their second.
+#[derive(Debug)]
+pub(crate) struct TimeText {
+    secs: i64,
+    text: [u8; 30],
+}
+
+impl TimeText {
+    pub(crate) fn new() -> Self {
+        Self {
+            secs: 0,
+            text: *b"1970-01-01T00:00:00.000000000Z",
+        }
+    }
+
+    #[inline]
+    pub(crate) fn write(&mut self, time: Moment, out: &mut Vec<u8>) {
+        if time.secs != self.secs {
+            let mut text = Vec::with_capacity(30);
+            time.write(&mut text);
+            self.text.copy_from_slice(&text);
+            self.secs = time.secs;
+        }
+        put(&mut self.text[20..29], time.nanos);
+        out.extend_from_slice(&self.text);
+    }
+}
+
 /// Appends a time that [`TimeParser::parse`] has accepted, with nine digits.
 #[inline]
 pub(crate) fn write_docker(text: &[u8], out: &mut Vec<u8>) {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-use taffrail_log::{CommitSource, Committed};
+use taffrail_log::{CommitSource, Committed, PendingGap};
 use taffrail_log_core::state::{lifecycle, phase};
 use taffrail_monitor::proto::{Message, kind, unhex};
 use tokio::sync::{Notify, watch};
@@ -446,6 +446,13 @@ impl CommitSource for Capture {
             spool_oldest: slot.spool_oldest,
             epoch: slot.epoch,
             next_seq: slot.next_seq,
+            gap: (slot.gap_records > 0).then_some(PendingGap {
+                records: slot.gap_records,
+                bytes: slot.gap_bytes,
+                from: slot.gap_from,
+                until: slot.gap_until,
+                cause: slot.gap_cause,
+            }),
         })
     }
 }
