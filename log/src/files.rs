@@ -242,9 +242,7 @@ impl Files {
                 let input = Input::of(Raw::Gzip(file, table));
                 Ok(Opened::File(input.map_err(|e| ReadError::read(&path, e))?))
             }
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                Ok(Opened::Gone { next: number + 1 })
-            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Opened::Gone { next: number + 1 }),
             Err(e) => Err(ReadError::open(&path, e)),
         }
     }

@@ -3,7 +3,6 @@
 
 use taffrail_log_core::local::{ALIGN, Batch};
 
-use crate::access::Input;
 use crate::error::ReadError;
 use crate::files::Opened;
 use crate::gap::{self, Gap};
@@ -242,9 +241,6 @@ impl Reader {
                         limit.map_or(size, |limit| limit.min(size))
                     }
                 };
-                if !self.files.is_local() {
-                    self.join(&file, number, out);
-                }
                 self.local.restart(false);
                 self.current = Some(Current {
                     file,
@@ -254,6 +250,7 @@ impl Reader {
                 });
                 if !self.files.is_local() {
                     self.load_marks();
+                    self.join(number, out);
                 }
                 Ok(Next::More)
             }
@@ -271,8 +268,12 @@ impl Reader {
     }
 
     /// Before the first record of a file: compares its number with the one expected.
-    fn join(&mut self, file: &Input, number: u64, out: &mut Vec<u8>) {
-        let first = self.files.first_seq(number);
+    fn join(&mut self, number: u64, out: &mut Vec<u8>) {
+        let mut first = self.files.first_seq(number);
+        if let (Some(first), Some(before)) = (&mut first, self.marks.gap_at(0)) {
+            // What the mark says is told with it.
+            first.1 = first.1.min(before);
+        }
         let records = match (self.seq, first) {
             (Some((old, seq)), Some((new, first))) if old == new => Some(first.saturating_sub(seq)),
             // The side file went away with a rotation that is faster than we are. How much is
@@ -284,9 +285,12 @@ impl Reader {
         let skipped = std::mem::take(&mut self.skipped);
         if records.map_or(skipped, |n| n > 0) {
             let cause = if skipped { gap::ROTATED } else { gap::LOST };
-            let size = file.len().unwrap_or(0);
-            let next = Prober::new().at_or_after(file, 0, size, false);
-            let to = next.ok().flatten().map(|probe| probe.time);
+            let next = self.current.as_ref().and_then(|current| {
+                let size = current.file.len().ok()?;
+                let next = Prober::new().at_or_after(&current.file, 0, size, false);
+                next.ok().flatten()
+            });
+            let to = next.map(|probe| probe.time);
             self.missing(records, to, cause, out);
         }
     }

@@ -59,9 +59,7 @@ impl Index {
         while low < high {
             let middle = low + (high - low) / 2;
             // Marks and damaged entries are passed over to the left.
-            let found = (low..=middle)
-                .rev()
-                .find_map(|n| Some((n, self.entry(n)?)));
+            let found = (low..=middle).rev().find_map(|n| Some((n, self.entry(n)?)));
             match found {
                 None => low = middle + 1,
                 Some((n, entry)) if before(&entry) => {

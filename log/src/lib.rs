@@ -8,6 +8,7 @@
 
 mod access;
 mod attrs;
+mod compress;
 mod end;
 mod error;
 mod files;
@@ -29,6 +30,7 @@ mod segment;
 mod text;
 mod time;
 
+pub use compress::{Codec, Compressed, compress};
 pub use end::{LastRecord, count_newlines, last_record, scan_end};
 pub use error::ReadError;
 pub use grep::{BadPattern, Grep};

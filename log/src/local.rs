@@ -300,9 +300,7 @@ impl Reader {
     /// Whether a header can stand behind the damage: a copy of an older place cannot.
     fn is_next(&self, batch: &Batch) -> bool {
         match self.seq {
-            Some(seq) => {
-                (u64::from(batch.epoch), batch.seq) >= seq || batch.kind == kind::GAP
-            }
+            Some(seq) => (u64::from(batch.epoch), batch.seq) >= seq || batch.kind == kind::GAP,
             None => true,
         }
     }
@@ -392,9 +390,7 @@ impl Reader {
         let payload = &bytes[payload_at(batch.length)..][..batch.length as usize];
         let stream = stream_of(batch);
         let last = moment(segment::last_time(batch));
-        if !self.output.wants(stream)
-            && self.output.is_inside(moment(batch.time), last)
-        {
+        if !self.output.wants(stream) && self.output.is_inside(moment(batch.time), last) {
             return Ok(false);
         }
         let mut found = Vec::with_capacity(1);
@@ -624,8 +620,8 @@ impl Open {
         } else if !ended {
             (ordinal, first) = (1, cursor);
         }
-        let last = ended
-            || self.batch.flags & flag::STREAM_END != 0 && number + 1 == self.batch.count;
+        let last =
+            ended || self.batch.flags & flag::STREAM_END != 0 && number + 1 == self.batch.count;
         self.chain = (if ended { 0 } else { ordinal }, first);
         (ordinal > 0).then_some((ordinal, first, last))
     }

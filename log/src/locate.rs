@@ -59,14 +59,7 @@ impl Reader {
                 self.last.1 = size;
             }
             let index = self.files.index(number);
-            let place = first_wanted(
-                &file,
-                index.as_ref(),
-                limit,
-                &mut tail,
-                since,
-                &mut prober,
-            );
+            let place = first_wanted(&file, index.as_ref(), limit, &mut tail, since, &mut prober);
             let (mut start, mut enough) = place.map_err(error)?;
             if let (Some(after), Some(index)) = (query.after, &index)
                 && let Some(place) = behind(index, after)
@@ -77,7 +70,11 @@ impl Reader {
             if let Some(run) = &run
                 && number <= run.start.0
             {
-                start = start.max(if number == run.start.0 { run.start.1 } else { limit });
+                start = start.max(if number == run.start.0 {
+                    run.start.1
+                } else {
+                    limit
+                });
                 enough = true;
             }
             begin = Some((number, start));
@@ -137,7 +134,12 @@ impl Reader {
         }
         let lines = scan::newlines(&current.file, anchor.offset, start)
             .map_err(|e| ReadError::read(&self.files.path(number), e))?;
-        self.seq = Some((anchor.first.epoch, anchor.first.seq + lines));
+        let mut seq = anchor.first.seq + lines;
+        if let Some(before) = self.marks.gap_at(start) {
+            // Told before the first record.
+            seq = seq.min(before);
+        }
+        self.seq = Some((anchor.first.epoch, seq));
         Ok(())
     }
 
@@ -167,7 +169,9 @@ impl Reader {
             Run::Back(back) => i64::try_from(last.0).unwrap_or(i64::MAX) - i64::from(back),
         };
         let place_of = |wanted: i64| {
-            let found = runs.iter().find(|(run, _)| i64::try_from(*run) == Ok(wanted));
+            let found = runs
+                .iter()
+                .find(|(run, _)| i64::try_from(*run) == Ok(wanted));
             found.map(|(_, place)| *place)
         };
         let end = runs
@@ -266,8 +270,5 @@ fn around(index: Option<&Index>, since: Moment, low: u64, high: u64) -> (u64, u6
     let older = |e: &Entry| Moment::from_ns(i64::try_from(e.time).unwrap_or(i64::MAX)) < since;
     let (before, next) = index.around(older);
     let inside = |e: Option<Entry>| e.map(|e| e.offset).filter(|at| (low..high).contains(at));
-    (
-        inside(before).unwrap_or(low),
-        inside(next).unwrap_or(high),
-    )
+    (inside(before).unwrap_or(low), inside(next).unwrap_or(high))
 }

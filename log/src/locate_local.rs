@@ -25,6 +25,8 @@ struct Place {
     floor: Option<Cursor>,
     /// Nothing older is wanted.
     enough: bool,
+    /// Nothing of it is wanted: the position behind its last record.
+    end: Option<Cursor>,
 }
 
 impl Reader {
@@ -109,6 +111,10 @@ impl Reader {
         };
         self.next = number;
         self.floor = self.floor.max(place.floor);
+        if let Some(end) = place.end {
+            let end = self.floor.map_or(end, |floor| floor.max(end));
+            self.seq = Some((end.epoch, end.seq));
+        }
         let Opened::File(file) = self.files.take(number)? else {
             return Ok(());
         };
@@ -162,12 +168,8 @@ fn first_wanted(
         start: 0,
         floor: None,
         enough: false,
+        end: None,
     };
-    if wanted.tail == Some(0) {
-        place.start = limit;
-        place.enough = true;
-        return Ok(place);
-    }
     let narrow = wanted.tail.is_some()
         || wanted.since.is_some()
         || wanted.after.is_some()
@@ -198,11 +200,17 @@ fn first_wanted(
         let start = walk.search(
             from(&place),
             index,
-            |e| (Cursor { epoch: e.epoch, seq: e.seq }) > after,
+            |e| {
+                (Cursor {
+                    epoch: e.epoch,
+                    seq: e.seq,
+                }) > after
+            },
             // A batch that ends with the cursor's record is not wanted, a mark behind it is.
             |b| {
                 let end = segment::end_of(b);
-                end.epoch > after.epoch || end.epoch == after.epoch && end.seq > after.seq.saturating_add(1)
+                end.epoch > after.epoch
+                    || end.epoch == after.epoch && end.seq > after.seq.saturating_add(1)
             },
         )?;
         place.start = start;
@@ -226,6 +234,9 @@ fn first_wanted(
         let start = walk.search(from(&place), None, |_| false, |b| b.run >= run)?;
         place.start = place.start.max(start);
         place.enough = true;
+    }
+    if place.start >= limit {
+        place.end = walk.last(index)?.map(|(_, batch)| segment::end_of(&batch));
     }
     Ok(place)
 }

@@ -31,6 +31,16 @@ fn place(mark: &Mark) -> u64 {
 }
 
 impl Marks {
+    /// Number of the first record that is missing at `offset`.
+    pub(crate) fn gap_at(&self, offset: u64) -> Option<u64> {
+        match self.ahead.front() {
+            Some(Mark::Gap {
+                offset: at, seq, ..
+            }) if *at == offset => Some(*seq),
+            _ => None,
+        }
+    }
+
     /// Offset of the next place of interest.
     #[inline]
     pub(crate) fn next(&self) -> u64 {
@@ -84,7 +94,9 @@ impl Reader {
             Mark::Run { .. } => false,
         };
         let room = KEPT - self.marks.ahead.len().min(KEPT);
-        self.marks.ahead.extend(marks.into_iter().filter(wanted).take(room));
+        self.marks
+            .ahead
+            .extend(marks.into_iter().filter(wanted).take(room));
     }
 
     /// The reader stands at `offset`: tells the gaps up to there, or finds that the run ends.
@@ -107,13 +119,13 @@ impl Reader {
             }) = self.marks.ahead.pop_front()
             {
                 let after = seq.saturating_add(count);
-                let known = self.seq.is_some_and(|(_, next)| next >= after);
-                if known && count > 0 || self.floor.is_some_and(|floor| floor.seq >= after) {
+                let known = self.seq.is_some_and(|(_, next)| next >= after) && count > 0;
+                if let Some((_, next)) = &mut self.seq {
+                    *next = after.max(*next);
+                }
+                if known || self.floor.is_some_and(|floor| floor.seq >= after) {
                     // Told when it happened, or not asked for.
                     continue;
-                }
-                if let Some((_, next)) = &mut self.seq {
-                    *next = after;
                 }
                 let moment = |ns: u64| Moment::from_ns(i64::try_from(ns).unwrap_or(i64::MAX));
                 if self.output.is_before(moment(until)) || self.output.is_past(moment(time)) {

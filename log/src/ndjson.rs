@@ -45,9 +45,8 @@ pub(crate) fn record(meta: &Meta, line: &[u8], attrs: Option<&Attrs>, out: &mut 
         out.extend_from_slice(&attrs.json);
     }
     if let Some((ordinal, first, last)) = meta.chain {
-        let text = format!(
-            ",\"MetaData\":{{\"Last\":{last},\"ID\":\"{first}\",\"Ordinal\":{ordinal}}}"
-        );
+        let text =
+            format!(",\"MetaData\":{{\"Last\":{last},\"ID\":\"{first}\",\"Ordinal\":{ordinal}}}");
         out.extend_from_slice(text.as_bytes());
     }
     if let Some(cursor) = meta.cursor {
@@ -194,7 +193,11 @@ mod tests {
 
     #[test]
     fn bytes_that_are_no_text() {
-        for (bytes, want) in [(&b"\xff"[..], "/w=="), (b"\xff\xfe", "//4="), (b"a\xffb", "Yf9i")] {
+        for (bytes, want) in [
+            (&b"\xff"[..], "/w=="),
+            (b"\xff\xfe", "//4="),
+            (b"a\xffb", "Yf9i"),
+        ] {
             let mut out = Vec::new();
             record(&meta(), bytes, None, &mut out);
             let value: serde_json::Value = serde_json::from_slice(&out).unwrap();

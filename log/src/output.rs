@@ -139,7 +139,13 @@ impl Output {
 
     /// Whole records of one stream, the last of them of time `last`. Only if [`Output::is_plain`]
     /// and [`Output::is_inside`].
-    pub(crate) fn bulk(&mut self, stream: Stream, mut bytes: &[u8], last: Moment, out: &mut Vec<u8>) {
+    pub(crate) fn bulk(
+        &mut self,
+        stream: Stream,
+        mut bytes: &[u8],
+        last: Moment,
+        out: &mut Vec<u8>,
+    ) {
         self.last_time = Some(last);
         if !self.format.multiplexed {
             out.extend_from_slice(bytes);
@@ -210,7 +216,12 @@ impl Output {
 
     /// One line without its newline.
     #[inline]
-    pub(crate) fn line(&mut self, line: &[u8], cursor: Option<Cursor>, out: &mut Vec<u8>) -> Outcome {
+    pub(crate) fn line(
+        &mut self,
+        line: &[u8],
+        cursor: Option<Cursor>,
+        out: &mut Vec<u8>,
+    ) -> Outcome {
         if self.format.ndjson {
             return self.line_as_ndjson(line, cursor, out);
         }

@@ -261,9 +261,11 @@ impl Reader {
     /// matter.
     fn skip_lines(&mut self, buf: &[u8], base: u64, literal: &memmem::Finder<'static>) {
         let bytes = &buf[self.start..self.end];
-        let passed = self.floor.is_some() && self.seq.is_none_or(|(epoch, seq)| {
-            self.floor.is_some_and(|floor| Cursor { epoch, seq } < floor)
-        });
+        let passed = self.floor.is_some()
+            && self.seq.is_none_or(|(epoch, seq)| {
+                self.floor
+                    .is_some_and(|floor| Cursor { epoch, seq } < floor)
+            });
         if self.overlong || passed || base + self.end as u64 > self.marks.next() {
             return;
         }

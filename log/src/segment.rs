@@ -161,7 +161,12 @@ impl<'i> Walk<'i> {
     }
 
     /// The batch behind the one at `at`, over damage if there is some.
-    pub(crate) fn after(&mut self, at: u64, batch: &Batch, end: u64) -> io::Result<Option<(u64, Batch)>> {
+    pub(crate) fn after(
+        &mut self,
+        at: u64,
+        batch: &Batch,
+        end: u64,
+    ) -> io::Result<Option<(u64, Batch)>> {
         let next = at + batch.size();
         if next >= end {
             return Ok(None);
@@ -239,6 +244,9 @@ impl<'i> Walk<'i> {
         want: u64,
     ) -> io::Result<(u64, Option<Cursor>, u64)> {
         let (mut place, mut floor, mut found) = (self.limit, None, 0);
+        if want == 0 {
+            return Ok((place, floor, found));
+        }
         self.blocks_back(index, |batches| {
             for (at, batch) in batches.iter().rev() {
                 place = *at;

@@ -38,17 +38,6 @@ enum Codec {
     Gzip(flate2::Decompress),
 }
 
-/// What was found of a frame; see [`Frames::check`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Frame {
-    /// Where it lies in the compressed file.
-    pub at: u64,
-    pub size: u32,
-    /// Its plain bytes.
-    pub plain_at: u64,
-    pub plain_size: u32,
-}
-
 impl std::fmt::Debug for Frames {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Frames")
@@ -112,14 +101,6 @@ impl Frames {
 
     pub(crate) fn len(&self) -> u64 {
         self.table.plain()
-    }
-
-    pub(crate) fn table(&self) -> &Table {
-        &self.table
-    }
-
-    pub(crate) fn is_rebuilt(&self) -> bool {
-        self.rebuilt
     }
 
     pub(crate) fn read_at(&mut self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -207,23 +188,5 @@ impl Frames {
                 .is_ok_and(|n| n == place.plain_size as usize),
             Codec::Gzip(codec) => gzip::decode(codec, &input[..got], into),
         })
-    }
-
-    /// The frames that cannot be decoded, from `from` on, one after the other; `None` at the end.
-    pub(crate) fn next_bad(&mut self, from: &mut u64) -> io::Result<Option<Frame>> {
-        let mut plain = Vec::new();
-        while let Some((_, place)) = self.table.find(*from) {
-            *from = place.plain_at + u64::from(place.plain_size);
-            plain.resize(place.plain_size as usize, 0);
-            if !Self::decode(&self.file, &mut self.codec, &mut self.input, place, &mut plain)? {
-                return Ok(Some(Frame {
-                    at: place.at,
-                    size: place.size,
-                    plain_at: place.plain_at,
-                    plain_size: place.plain_size,
-                }));
-            }
-        }
-        Ok(None)
     }
 }

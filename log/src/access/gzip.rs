@@ -108,12 +108,7 @@ fn parse_other(bytes: &[u8], flags: u8) -> Option<GzipHead> {
 }
 
 /// The header of a member as Docker writes it (extra field, no time, unknown system).
-pub(crate) fn encode_member_head(
-    last_time: Option<Moment>,
-    deflated: u32,
-    plain: u32,
-    out: &mut Vec<u8>,
-) {
+pub(crate) fn member_head(last_time: Option<Moment>, deflated: u32, plain: u32, out: &mut Vec<u8>) {
     out.extend_from_slice(&[0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 0xff]);
     let extra = match last_time {
         Some(time) => {

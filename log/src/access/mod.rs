@@ -16,6 +16,8 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 pub(crate) use self::frames::Frames;
+pub(crate) use self::gzip::{MEMBER, member_head, table_bytes};
+pub(crate) use self::zstd::{FRAME, SEEKABLE_MAGIC, SKIPPABLE_MAGIC};
 
 /// Most plain bytes of a frame, and most compressed ones: bounds what one read may take.
 pub(crate) const FRAME_MAX: u32 = 1024 * 1024;
@@ -39,8 +41,8 @@ pub(crate) enum Raw {
 #[derive(Debug)]
 enum Kind {
     Plain(File),
-    Frames(RefCell<Frames>),
-    Stream(RefCell<stream::GzipStream>),
+    Frames(Box<RefCell<Frames>>),
+    Stream(Box<RefCell<stream::GzipStream>>),
 }
 
 impl Input {
@@ -53,10 +55,10 @@ impl Input {
     pub(crate) fn of(raw: Raw) -> io::Result<Self> {
         let kind = match raw {
             Raw::Plain(file) => Kind::Plain(file),
-            Raw::Zstd(file) => Kind::Frames(RefCell::new(Frames::zstd(file)?)),
+            Raw::Zstd(file) => Kind::Frames(Box::new(RefCell::new(Frames::zstd(file)?))),
             Raw::Gzip(file, table) => match Frames::gzip(file, table)? {
-                Ok(frames) => Kind::Frames(RefCell::new(frames)),
-                Err(file) => Kind::Stream(RefCell::new(stream::GzipStream::new(file))),
+                Ok(frames) => Kind::Frames(Box::new(RefCell::new(frames))),
+                Err(file) => Kind::Stream(Box::new(RefCell::new(stream::GzipStream::new(file)))),
             },
         };
         Ok(Self { kind })
@@ -97,14 +99,6 @@ impl Input {
     /// Whether going back is dear: everything before has to be decoded again.
     pub(crate) fn is_stream(&self) -> bool {
         matches!(self.kind, Kind::Stream(_))
-    }
-
-    /// Of a file in frames: the frames.
-    pub(crate) fn frames(&self) -> Option<&RefCell<Frames>> {
-        match &self.kind {
-            Kind::Frames(frames) => Some(frames),
-            _ => None,
-        }
     }
 }
 

@@ -123,7 +123,11 @@ fn frame(window: &mut Window<'_>, at: u64) -> io::Result<Option<(u64, u32)>> {
             };
             value |= u64::from(byte) << (8 * i);
         }
-        plain = if content == 2 { value.saturating_add(256) } else { value };
+        plain = if content == 2 {
+            value.saturating_add(256)
+        } else {
+            value
+        };
         pos += content;
     }
     loop {
@@ -146,7 +150,8 @@ fn frame(window: &mut Window<'_>, at: u64) -> io::Result<Option<(u64, u32)>> {
     if head[4] & 4 != 0 {
         pos += 4;
     }
-    let fits = pos <= window.size && plain <= u64::from(FRAME_MAX) && pos - at <= u64::from(FRAME_MAX);
+    let fits =
+        pos <= window.size && plain <= u64::from(FRAME_MAX) && pos - at <= u64::from(FRAME_MAX);
     Ok(fits.then_some((pos - at, plain as u32)))
 }
 

@@ -6,6 +6,7 @@
 )]
 
 pub mod live;
+pub mod written;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
