@@ -605,3 +605,59 @@ fn prune_removes_what_does_not_run() {
         .stderr_has("invalid filter 'nosuch'");
     daemon.finish();
 }
+
+#[test]
+fn a_limit_that_the_kernel_does_not_take_changes_nothing() {
+    need!(ready());
+    if !std::path::Path::new("/sys/fs/cgroup/memory/memory.limit_in_bytes").exists() {
+        skip::skip("control groups of version 2 take any limit and kill");
+        return;
+    }
+    let daemon = Daemon::start();
+    let script = "x=$(head -c 30000000 /dev/zero | tr '\\0' a); echo ready; sleep 1000; echo $x";
+    let id = daemon.run_detached(&[
+        "--name",
+        "full",
+        "-m",
+        "200m",
+        "--memory-swap",
+        "200m",
+        IMAGE,
+        "sh",
+        "-c",
+        script,
+    ]);
+    wait_log(&daemon, &id, "ready\n");
+    daemon
+        .docker([
+            "update",
+            "-m",
+            "8m",
+            "--memory-swap",
+            "8m",
+            "--cpu-shares",
+            "77",
+            "--pids-limit",
+            "33",
+            "full",
+        ])
+        .output()
+        .code(1)
+        .stderr_has("Cannot update container")
+        .stderr_has("unable to set memory limit to 8388608 (current usage: ");
+    assert_eq!(
+        limit(
+            &daemon,
+            &id,
+            ("memory", "memory.limit_in_bytes"),
+            "memory.max"
+        ),
+        (200 << 20).to_string()
+    );
+    let host = &daemon.inspect(&id)["HostConfig"];
+    assert_eq!(host["Memory"], 200 << 20);
+    assert_eq!(host["CpuShares"], 0);
+    assert_ne!(host["PidsLimit"], 33);
+    assert_eq!(daemon.inspect(&id)["State"]["Running"], true);
+    daemon.finish();
+}

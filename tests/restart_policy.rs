@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::harness::daemon::{Daemon, Options, taffrail_only};
 use crate::harness::image::IMAGE;
-use crate::harness::{Engine, skip, wait_for};
+use crate::harness::{Engine, sized, skip, wait_for};
 use crate::lifecycle::{actions, events};
 use crate::need;
 
@@ -387,5 +387,88 @@ fn runs_are_counted_on_disk() {
         runs.windows(2)
             .all(|w| w[0]["started_ns"].as_i64() < w[1]["started_ns"].as_i64())
     );
+    daemon.finish();
+}
+
+/// Daemons that die at random moments, in pauses, starts and ends: every container goes on by its
+/// policy, and each line of each run is in the log.
+#[test]
+fn no_restart_and_no_line_is_lost_however_often_the_daemon_dies() {
+    need!(ours());
+    let daemon = Daemon::start();
+    let kills = sized("TAFFRAIL_TEST_DAEMON_KILLS", 50).div_ceil(5);
+    let seed = sized(
+        "TAFFRAIL_TEST_SEED",
+        std::time::UNIX_EPOCH
+            .elapsed()
+            .map_or(1, |now| u64::from(now.subsec_nanos())),
+    );
+    println!("TAFFRAIL_TEST_SEED={seed}");
+    let folder = daemon.root.join("count");
+    std::fs::create_dir(&folder).expect("folder");
+    let bind = format!("{}:/c", folder.display());
+    // The number is used up once its line is printed, so a line may come twice, but none is left out.
+    let script = "n=$(cat /c/$0 || echo 0); echo run $n; echo $((n+1)) > /c/$0.new; \
+                  mv /c/$0.new /c/$0; exit 1";
+    let policies = ["always", "unless-stopped", "on-failure"];
+    let ids: Vec<String> = policies
+        .iter()
+        .map(|policy| {
+            daemon.run_detached(&[
+                "--restart",
+                policy,
+                "-v",
+                &bind,
+                IMAGE,
+                "sh",
+                "-c",
+                script,
+                policy,
+            ])
+        })
+        .collect();
+    let mut random = seed | 1;
+    for round in 0..kills {
+        // A restart by a user: the pauses begin anew, so that there is something to disturb.
+        for id in &ids {
+            daemon.docker(["restart", "-t", "0", id]).output().code(0);
+        }
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        std::thread::sleep(Duration::from_millis((random >> 33) % 400));
+        daemon.kill();
+        daemon.launch();
+        for (id, policy) in ids.iter().zip(policies) {
+            let now = status(&daemon, id);
+            assert!(
+                matches!(now.as_str(), "running" | "restarting"),
+                "round {round}, {policy}: {now}"
+            );
+        }
+    }
+    for (id, policy) in ids.iter().zip(policies) {
+        daemon.docker(["stop", id]).output().code(0);
+        let log = daemon.docker(["logs", id]).output().ok();
+        let mut next = 0;
+        for line in log.lines() {
+            let number: u64 = line
+                .strip_prefix("run ")
+                .and_then(|n| n.parse().ok())
+                .unwrap_or_else(|| panic!("{policy}: {line}"));
+            assert!(
+                number == next || number + 1 == next,
+                "{policy}: run {number} after {next} runs:\n{log}"
+            );
+            next = number + 1;
+        }
+        let used: u64 = std::fs::read_to_string(folder.join(policy))
+            .expect("the count")
+            .trim()
+            .parse()
+            .expect("a number");
+        assert!(next >= used, "{policy}: {used} runs, {next} in the log");
+        assert!(next > kills, "{policy}: only {next} runs");
+    }
     daemon.finish();
 }

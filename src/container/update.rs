@@ -35,28 +35,30 @@ impl Daemon {
         }
         let mut after = before.host.clone();
         merge(&mut after, &given).map_err(|text| refuse(text.to_owned()))?;
-        if before.state.status.has_process() {
-            let group = self.cgroup_path(&before);
-            let applied = self.apply(&group, &given, &after).await;
-            // One that has ended meanwhile has no group: its next start has the new limits.
-            if let Err(error) = applied
-                && container.has_process()
-            {
-                let _ = self.apply(&group, &given, &before.host).await;
-                return Err(ApiError::new(
-                    error.kind,
-                    format!("Cannot update container {}: {error}", container.id),
-                ));
-            }
-        }
+        let failed = |error: ApiError| {
+            ApiError::new(
+                error.kind,
+                format!("Cannot update container {}: {error}", container.id),
+            )
+        };
         {
             let _files = container.files.lock().await;
             let mut record = container.record();
             record.host = after.clone();
-            try_write(container, record).await.map_err(|error| {
-                ApiError::system(format!("Cannot update container {}: {error}", container.id))
-            })?;
-            container.inner().record.host = after;
+            try_write(container, record).await.map_err(failed)?;
+            container.inner().record.host = after.clone();
+        }
+        if container.has_process() {
+            let group = self.cgroup_path(&before);
+            let applied = self.apply(group, given.clone(), after).await;
+            // One that has ended meanwhile has no group: its next start has the new limits.
+            if let Err(error) = applied
+                && container.has_process()
+            {
+                container.inner().record.host = before.host;
+                self.save(container).await;
+                return Err(failed(error));
+            }
         }
         if container.has_process() && given.memory != 0 {
             self.watch_oom(container);
@@ -67,11 +69,10 @@ impl Daemon {
 
     async fn apply(
         &self,
-        group: &str,
-        given: &HostConfig,
-        host: &HostConfig,
+        group: String,
+        given: HostConfig,
+        host: HostConfig,
     ) -> Result<(), ApiError> {
-        let (group, given, host) = (group.to_owned(), given.clone(), host.clone());
         blocking(move || runtime::update_limits(&runtime::cgroup_layout(), &group, &given, &host))
             .await
             .unwrap_or(Ok(()))

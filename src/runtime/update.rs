@@ -27,11 +27,11 @@ fn write(controller: &'static str, file: &'static str, value: impl ToString) -> 
     }
 }
 
-/// Gives the group `path` the limits of `host` as far as `given` names them. Blocking.
+/// Gives the group `path` the limits of `host` as far as `given` names them: all or none. Blocking.
 ///
 /// # Errors
 /// A file that the kernel does not have, or a value that it does not take. What was written before
-/// stays: the caller writes the old values again.
+/// is written back.
 pub(crate) fn update_limits(
     layout: &CgroupLayout,
     path: &str,
@@ -49,18 +49,32 @@ pub(crate) fn update_limits(
                 .is_some_and(|dir| dir.join(file).exists())
         }),
     };
-    for Write {
-        controller,
-        file,
-        value,
-    } in writes
-    {
-        let dir = layout.group(controller, path).ok_or_else(|| {
-            RuntimeError::file("use control group", controller)(io::ErrorKind::NotFound.into())
-        })?;
-        put(&dir, file, &value)?;
+    let mut before = Vec::new();
+    let mut all = || {
+        for Write {
+            controller,
+            file,
+            value,
+        } in &writes
+        {
+            let dir = layout.group(controller, path).ok_or_else(|| {
+                RuntimeError::file("use control group", *controller)(io::ErrorKind::NotFound.into())
+            })?;
+            let old = fs::read_to_string(dir.join(file)).unwrap_or_default();
+            put(&dir, file, value)?;
+            before.push((dir.join(file), old));
+        }
+        Ok(())
+    };
+    let result = all();
+    if result.is_err() {
+        for (file, old) in before.iter().rev() {
+            if let Err(error) = fs::write(file, old.trim_end()) {
+                tracing::warn!(file = %file.display(), %error, "limit cannot be set back");
+            }
+        }
     }
-    Ok(())
+    result
 }
 
 fn put(dir: &Path, file: &str, value: &str) -> Result<(), RuntimeError> {
@@ -263,6 +277,38 @@ mod tests {
         );
         // What is not given is not touched.
         assert!(version_one(&HostConfig::default(), &host, &layout, now(0)).is_empty());
+    }
+
+    #[test]
+    fn a_failure_leaves_everything_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let group = dir.path().join("p");
+        fs::create_dir_all(group.join("pids.max")).unwrap();
+        for (file, old) in [("memory.max", "max\n"), ("cpu.weight", "100\n")] {
+            fs::write(group.join(file), old).unwrap();
+        }
+        let layout = CgroupLayout::V2 {
+            root: dir.path().to_owned(),
+        };
+        let host = HostConfig {
+            memory: 200,
+            cpu_shares: 1024,
+            pids_limit: Some(9),
+            ..HostConfig::default()
+        };
+        // The file of the last one is a folder, which takes no value.
+        assert!(update_limits(&layout, "/p", &host, &host).is_err());
+        let now = |file: &str| fs::read_to_string(group.join(file)).unwrap();
+        assert_eq!(
+            (now("memory.max"), now("cpu.weight")),
+            ("max".to_owned(), "100".to_owned())
+        );
+        fs::remove_dir(group.join("pids.max")).unwrap();
+        update_limits(&layout, "/p", &host, &host).unwrap();
+        assert_eq!(
+            (now("memory.max"), now("pids.max")),
+            ("200".to_owned(), "9".to_owned())
+        );
     }
 
     #[test]
