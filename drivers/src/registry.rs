@@ -52,7 +52,7 @@ pub const DRIVERS: &[DriverInfo] = &[
     },
     DriverInfo {
         name: local::NAME,
-        built: false,
+        built: true,
         text: "Taffrail's checksummed, indexed and compressed log on the local disk.",
         options: local::OPTIONS,
         attributes: SELECTION,
@@ -206,11 +206,11 @@ mod tests {
         ));
         assert_eq!(
             error("syslog"),
-            "log driver \"syslog\" is not built in this version of Taffrail; built are: json-file, none"
+            "log driver \"syslog\" is not built in this version of Taffrail; built are: json-file, local, none"
         );
         assert_eq!(
             error("json-file,splunk"),
-            "log driver \"splunk\" is not built in this version of Taffrail; built are: json-file, none"
+            "log driver \"splunk\" is not built in this version of Taffrail; built are: json-file, local, none"
         );
         assert!(error("json-file,json-file").contains("names \"json-file\" more than once"));
         assert!(error("json-file,").contains("has an empty name"));

@@ -262,6 +262,32 @@ impl<'c, P: Probe> Files<'c, P> {
         slot.index_offset = side::ENTRY as u64;
     }
 
+    /// Marks the run at the start of a file that it goes on in; with `sync=record` the file's name is
+    /// on the disk before anything is in it.
+    fn mark_file(&mut self, slot: &mut Slot) {
+        slot.run_marked = 0;
+        capture::mark_run(self, slot, self.conf.run, sys::now(sys::REALTIME));
+        if self.conf.sync && sys::fsync(self.dir).is_err() {
+            self.count_anomaly();
+        }
+    }
+
+    fn count_anomaly(&self) {
+        let anomalies = &self.state.page().anomalies;
+        anomalies.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Cuts off what lies behind the last commit: part of a batch that was given up.
+    pub fn trim(&self, slot: &Slot) {
+        if self.log >= 0
+            && let Ok(stat) = sys::fstat(self.log)
+            && stat.inode == slot.inode
+            && stat.size > slot.offset
+        {
+            let _ = sys::ftruncate(self.log, slot.offset);
+        }
+    }
+
     /// Appends a frame of raw output to the attach spool (decision 17).
     pub fn attach(&mut self, slot: &mut Slot, stream: usize, bytes: &[u8]) {
         let mut header = [stream as u8 + 1, 0, 0, 0, 0, 0, 0, 0];
@@ -400,14 +426,18 @@ impl<P: Probe> Log for Files<'_, P> {
         written
     }
 
-    fn commit(&mut self, slot: &Slot, phase: u8) {
+    fn sync(&mut self) -> Result<()> {
         if self.conf.sync && self.dirty {
-            if sys::fdatasync(self.log).is_err() {
-                let anomalies = &self.state.page().anomalies;
-                anomalies.fetch_add(1, Ordering::Relaxed);
-            }
+            P::step(31);
+            // After a failure the batch is written again, which makes its pages dirty again.
+            sys::fdatasync(self.log)?;
             self.dirty = false;
+            P::step(32);
         }
+        Ok(())
+    }
+
+    fn commit(&mut self, slot: &Slot, phase: u8) {
         P::step(9);
         self.state.write_other(slot);
         P::step(10);

@@ -482,11 +482,12 @@ impl<P: Probe> Monitor<'_, P> {
             return;
         }
         let mut slot = self.slot;
-        self.files.bound_spool(&mut slot);
+        let gone = self.files.bound_spool(&mut slot);
         if slot != self.slot {
             use capture::Log;
             self.slot = slot;
             self.files.commit(&slot, phase::IDLE);
+            self.files.drop_spooled(gone);
         }
     }
 

@@ -15,7 +15,7 @@ pub trait Probe {
 }
 
 /// Number of steps.
-pub const STEPS: u32 = 28;
+pub const STEPS: u32 = 34;
 
 /// Nothing at any step.
 #[derive(Debug)]

@@ -59,6 +59,7 @@ mod nr {
     pub(super) const KILL: usize = 62;
     pub(super) const FCNTL: usize = 72;
     pub(super) const FLOCK: usize = 73;
+    pub(super) const FSYNC: usize = 74;
     pub(super) const FDATASYNC: usize = 75;
     pub(super) const FTRUNCATE: usize = 77;
     pub(super) const CHDIR: usize = 80;
@@ -221,6 +222,11 @@ pub fn pwritev_all(fd: Fd, parts: &[&[u8]], mut at: u64) -> Result<()> {
 /// The file's data may not be on disk.
 pub fn fdatasync(fd: Fd) -> Result<()> {
     sys!(nr::FDATASYNC, fd).map(drop)
+}
+/// # Errors
+/// A folder's names may not be on disk.
+pub fn fsync(fd: Fd) -> Result<()> {
+    sys!(nr::FSYNC, fd).map(drop)
 }
 pub fn ftruncate(fd: Fd, size: u64) -> Result<()> {
     sys!(nr::FTRUNCATE, fd, size).map(drop)

@@ -1,8 +1,8 @@
 //! What a container's log settings mean: checked at create, evaluated at each start.
 
-use taffrail_drivers::{ContainerFacts, Plan, Validated, attrs_json, merge, validate};
+use taffrail_drivers::{ContainerFacts, LogSync, Plan, Validated, attrs_json, merge, validate};
 
-use super::state::LogSettings;
+use super::state::{LogFormat, LogSettings};
 use super::{Record, time};
 use crate::api::types::LogConfig;
 use crate::daemon::{Settings, host_name};
@@ -25,8 +25,14 @@ pub(super) fn resolve(
     warnings.extend(validated.warnings().iter().cloned());
     match validated.plan() {
         Plan::JsonFile(file) => Ok(Some(LogSettings {
+            format: LogFormat::JsonFile,
             max_size: file.max_size(),
             max_file: file.max_file(),
+        })),
+        Plan::Local(local) => Ok(Some(LogSettings {
+            format: LogFormat::Local,
+            max_size: local.max_size(),
+            max_file: local.max_file(),
         })),
         _ => Ok(None),
     }
@@ -46,16 +52,22 @@ pub(super) fn upkeep(record: &Record) -> (u64, bool) {
     }
 }
 
-/// The attributes of each record of a run: a JSON object, or empty. Labels, variables and tag are
-/// taken as they are now, as Docker does at each start.
+/// What the settings mean for one run.
+pub(super) struct RunSettings {
+    /// The attributes of each record: a JSON object, or empty.
+    pub(super) attrs: Vec<u8>,
+    /// Each batch is on the disk before it counts.
+    pub(super) sync: bool,
+    /// Most bytes of closed files that are held for readers past the log's own retention.
+    pub(super) spool_share: u64,
+}
+
+/// Labels, variables and tag are taken as they are now, as Docker does at each start.
 ///
 /// # Errors
 /// The tag cannot be made for this container, in Docker's words.
-pub(super) fn attributes(record: &Record, log_path: &str) -> Result<Vec<u8>, String> {
+pub(super) fn run_settings(record: &Record, log_path: &str) -> Result<RunSettings, String> {
     let validated = check(&record.host.log_config)?;
-    let Plan::JsonFile(file) = validated.plan() else {
-        return Ok(Vec::new());
-    };
     let (path, args) = record.command();
     let facts = ContainerFacts {
         id: &record.id,
@@ -70,8 +82,16 @@ pub(super) fn attributes(record: &Record, log_path: &str) -> Result<Vec<u8>, Str
         hostname: &host_name(),
         log_path,
     };
-    let attrs = file.attrs(&facts).map_err(|error| error.to_string())?;
-    Ok(attrs_json(&attrs))
+    let (attrs, common) = match validated.plan() {
+        Plan::JsonFile(file) => (file.attrs(&facts), file.common()),
+        Plan::Local(local) => (local.attrs(&facts), local.common()),
+        _ => return Err("the log driver keeps no log".to_owned()),
+    };
+    Ok(RunSettings {
+        attrs: attrs_json(&attrs.map_err(|error| error.to_string())?),
+        sync: common.sync() == LogSync::Record,
+        spool_share: common.max_spool_size(),
+    })
 }
 
 #[cfg(test)]
@@ -107,6 +127,7 @@ mod tests {
         assert_eq!(
             log,
             Some(LogSettings {
+                format: LogFormat::JsonFile,
                 max_size: Some(10_000_000),
                 max_file: 7
             })
@@ -146,12 +167,12 @@ mod tests {
             config: options(&[("labels", "l"), ("tag", "{{.Name}}")]),
         };
         record.config.labels = options(&[("l", "x"), ("m", "y")]);
-        let attrs = attributes(&record, "").unwrap();
+        let attrs = run_settings(&record, "").unwrap().attrs;
         assert_eq!(
             String::from_utf8(attrs).unwrap(),
             r#"{"l":"x","tag":"web"}"#
         );
         record.host.log_config.config.clear();
-        assert_eq!(attributes(&record, "").unwrap(), b"");
+        assert_eq!(run_settings(&record, "").unwrap().attrs, b"");
     }
 }

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::exit::blocking;
+use super::state::LogFormat;
 use super::{Container, Record, State, Status, log_config, signal, time};
 use crate::daemon::Daemon;
 use crate::errors::{ApiError, ErrorKind, chain};
 use crate::runtime::{self, OciRuntime, Prepared, SpecInput, StartFailure};
-use crate::supervisor::{Capture, CapturePlan, CreateError, LogPlan};
+use crate::supervisor::{self, Capture, CapturePlan, CreateError, LogFile, LogPlan};
 
 /// Longest path in a `sockaddr_un`.
 const MAX_SOCKET_PATH: usize = 107;
@@ -278,19 +279,32 @@ fn log_plan(container: &Container, record: &Record) -> Result<LogPlan, StartFail
     let Some(log) = &record.log else {
         return Ok(LogPlan::None);
     };
-    let attrs = log_config::attributes(record, &container.log_path().display().to_string())
+    let run = log_config::run_settings(record, &container.log_path().display().to_string())
         .map_err(|text| {
             broken(ApiError::system(format!(
                 "failed to create task for container: failed to initialize logging driver: {text}"
             )))
         })?;
-    Ok(LogPlan::JsonFile {
-        path: container.log_path(),
-        index_dir: container.index_dir(),
+    let format = match log.format {
+        LogFormat::JsonFile => supervisor::LogFormat::JsonFile(
+            container
+                .log_path()
+                .file_name()
+                .unwrap_or_default()
+                .to_owned(),
+        ),
+        LogFormat::Local => supervisor::LogFormat::Local,
+    };
+    Ok(LogPlan::Kept(LogFile {
+        dir: container.dir().to_owned(),
+        format,
         max_size: log.max_size,
         max_file: log.max_file,
-        attrs,
-    })
+        attrs: run.attrs,
+        run: u32::try_from(record.state.run() + 1).unwrap_or(u32::MAX),
+        sync: run.sync,
+        spool_share: run.spool_share,
+    }))
 }
 
 /// Where the runtime finds the socket for the terminal. Socket paths are short: with a long exec

@@ -144,9 +144,20 @@ impl State {
     }
 }
 
+/// How a container's log is stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum LogFormat {
+    #[default]
+    JsonFile,
+    Local,
+}
+
 /// The log of a container as resolved at create: what the driver's options mean.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LogSettings {
+    #[serde(default)]
+    pub(crate) format: LogFormat,
     /// Bytes at which a file is rotated; `None` is unlimited.
     pub(crate) max_size: Option<u64>,
     /// Files that are kept, with the current one.
@@ -323,7 +334,11 @@ impl Record {
 
     /// `LogPath`: the json-file log once there is one, else empty.
     pub(crate) fn log_path(&self, dir: &Path) -> String {
-        if self.log.is_none() || self.state.started_ns.is_none() {
+        let json = self
+            .log
+            .as_ref()
+            .is_some_and(|log| log.format == LogFormat::JsonFile);
+        if !json || self.state.started_ns.is_none() {
             return String::new();
         }
         log_file(dir, &self.id).display().to_string()
@@ -381,6 +396,7 @@ pub(super) mod tests {
             config: ContainerConfig::default(),
             host: HostConfig::default(),
             log: Some(LogSettings {
+                format: LogFormat::JsonFile,
                 max_size: None,
                 max_file: 1,
             }),

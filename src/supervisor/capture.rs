@@ -14,6 +14,7 @@ use taffrail_monitor::proto::{Message, kind, unhex};
 use tokio::sync::{Notify, watch};
 
 use super::attach::{AttachHub, AttachStream};
+use super::log_end::LogEnd;
 use super::page::Page;
 use super::seqpacket::SeqPacket;
 use super::stdin::StdinWriter;
@@ -424,9 +425,22 @@ impl Capture {
         Ok(())
     }
 
-    /// After the end: lets the keeper forget the container and removes its folder.
+    /// After the end: notes where the log ended, lets the keeper forget the container and removes
+    /// its folder.
     pub(crate) async fn release(&self) {
         self.stop_watching();
+        let end = self.page.get().committed();
+        if let (Some((word, slot)), Some(supervisor)) = (end, self.supervisor.upgrade())
+            && word.phase == phase::DONE
+            && slot.run != 0
+        {
+            let dir = supervisor.log_dir(&self.id);
+            let stored = tokio::task::spawn_blocking(move || LogEnd::of(&slot).store(&dir)).await;
+            if let Ok(Err(error)) = stored {
+                // The next run then begins a new epoch.
+                tracing::warn!(container = %self.id, %error, "end of the log cannot be noted");
+            }
+        }
         if let Some(supervisor) = self.supervisor.upgrade() {
             supervisor.discard(&self.id).await;
         }

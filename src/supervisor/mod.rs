@@ -4,6 +4,7 @@
 mod attach;
 mod capture;
 mod keeper;
+mod log_end;
 mod log_start;
 mod page;
 mod seqpacket;
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
+use taffrail_log_core::local::MAX_SEGMENT;
 use taffrail_log_core::state::lifecycle;
 use taffrail_monitor::proto::{Message, kind, unhex};
 
@@ -28,6 +30,7 @@ pub(crate) use spool::SpoolState;
 pub(crate) use stdin::StdinWriter;
 
 use keeper::Keeper;
+use log_end::LogEnd;
 use page::Page;
 
 /// How long a fresh monitor has to begin with the runtime's `create`.
@@ -59,17 +62,58 @@ pub(crate) struct CapturePlan {
 /// Where the output goes.
 #[derive(Clone, Debug)]
 pub(crate) enum LogPlan {
-    JsonFile {
-        path: PathBuf,
-        index_dir: PathBuf,
-        /// Bytes; `None` is unlimited.
-        max_size: Option<u64>,
-        max_file: u32,
-        /// A JSON object, or empty.
-        attrs: Vec<u8>,
-    },
+    Kept(LogFile),
     /// Counted, not kept.
     None,
+}
+
+/// A log that is kept.
+#[derive(Clone, Debug)]
+pub(crate) struct LogFile {
+    /// The container's folder. The log's own folders lie in it: `index`, `spool`, `tmp`,
+    /// `local-logs`.
+    pub(crate) dir: PathBuf,
+    pub(crate) format: LogFormat,
+    /// Bytes at which the next file is begun; `None` is unlimited.
+    pub(crate) max_size: Option<u64>,
+    /// Files that are kept, with the current one.
+    pub(crate) max_file: u32,
+    /// A JSON object, or empty.
+    pub(crate) attrs: Vec<u8>,
+    /// Number of the run, from 1.
+    pub(crate) run: u32,
+    /// Each batch is on the disk before it counts (`sync=record`).
+    pub(crate) sync: bool,
+    /// Most bytes of closed files past the log's own retention that are held for readers, until
+    /// [`Capture::share_spool`] says another number.
+    pub(crate) spool_share: u64,
+}
+
+/// How records are stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    /// Docker's json-file, with the name of the current file.
+    JsonFile(OsString),
+    /// Segments of our own format.
+    Local,
+}
+
+impl LogFile {
+    fn index_dir(&self) -> PathBuf {
+        self.dir.join("index")
+    }
+
+    fn spool_dir(&self) -> PathBuf {
+        self.dir.join("spool")
+    }
+
+    fn tmp_dir(&self) -> PathBuf {
+        self.dir.join("tmp")
+    }
+
+    fn segments_dir(&self) -> PathBuf {
+        self.dir.join("local-logs")
+    }
 }
 
 /// What can go wrong between daemon, keeper and monitors.
@@ -159,6 +203,11 @@ impl Supervisor {
     /// Folder of a container below the exec root.
     pub(crate) fn container_dir(&self, id: &str) -> PathBuf {
         self.options.exec_root.join("c").join(id)
+    }
+
+    /// Folder of a container's log below the data root.
+    fn log_dir(&self, id: &str) -> PathBuf {
+        self.options.data_root.join("containers").join(id)
     }
 
     /// Starts a monitor that runs the runtime's `create`, and waits for that.
@@ -263,7 +312,19 @@ impl Supervisor {
             captures.remove(id);
         }
         let dir = self.container_dir(id);
-        let _ = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(dir)).await;
+        let log_dir = self.log_dir(id);
+        let _ = tokio::task::spawn_blocking(move || {
+            // A run that never wrote to its log leaves it as it was.
+            if let Ok(page) = Page::map(&dir)
+                && let Some((word, slot)) = page.get().committed()
+                && word.commit == 1
+                && slot.run != 0
+            {
+                let _ = LogEnd::of(&slot).store(&log_dir);
+            }
+            std::fs::remove_dir_all(dir)
+        })
+        .await;
     }
 
     /// Ends the keeper if it holds no container.
@@ -385,8 +446,11 @@ fn prepare(dir: &Path, plan: &CapturePlan, monitor: &Path) -> Result<(), Supervi
     std::os::unix::fs::symlink(monitor, &link).map_err(at("cannot link", &link))?;
     let conf = dir.join("monitor.conf");
     std::fs::write(&conf, settings(plan)).map_err(at("cannot write", &conf))?;
-    let slot = log_start::first_slot(&plan.log)?;
-    Page::make(dir, &plan.id, &slot)
+    let (slot, share) = match &plan.log {
+        LogPlan::Kept(log) => (log_start::first_slot(log)?, log.spool_share),
+        LogPlan::None => (log_start::no_log(), 0),
+    };
+    Page::make(dir, &plan.id, &slot, share)
 }
 
 /// `monitor.conf` (`taffrail_monitor::conf`).
@@ -399,25 +463,31 @@ fn settings(plan: &CapturePlan) -> Vec<u8> {
         out.push(0);
     };
     match &plan.log {
-        LogPlan::JsonFile {
-            path,
-            index_dir,
-            max_size,
-            max_file,
-            attrs,
-        } => {
-            put(
-                "log_dir",
-                path.parent()
-                    .unwrap_or(Path::new("/"))
-                    .as_os_str()
-                    .as_bytes(),
-            );
-            put("log_name", path.file_name().unwrap_or_default().as_bytes());
-            put("index_dir", index_dir.as_os_str().as_bytes());
-            put("max_size", max_size.unwrap_or(0).to_string().as_bytes());
-            put("max_file", max_file.to_string().as_bytes());
-            put("attrs", attrs);
+        LogPlan::Kept(log) => {
+            match &log.format {
+                LogFormat::JsonFile(name) => {
+                    put("format", b"json-file");
+                    put("log_dir", log.dir.as_os_str().as_bytes());
+                    put("log_name", name.as_bytes());
+                    put("max_size", log.max_size.unwrap_or(0).to_string().as_bytes());
+                    put("max_file", log.max_file.to_string().as_bytes());
+                }
+                LogFormat::Local => {
+                    put("format", b"local");
+                    put("log_dir", log.segments_dir().as_os_str().as_bytes());
+                    // Zero is never to the monitor, and a segment for each batch to the user.
+                    let size = log.max_size.unwrap_or(MAX_SEGMENT).clamp(1, MAX_SEGMENT);
+                    put("max_size", size.to_string().as_bytes());
+                    let files = log.max_size.map_or(u64::MAX >> 1, |_| log.max_file.into());
+                    put("max_file", files.to_string().as_bytes());
+                }
+            }
+            put("index_dir", log.index_dir().as_os_str().as_bytes());
+            put("spool_dir", log.spool_dir().as_os_str().as_bytes());
+            put("tmp_dir", log.tmp_dir().as_os_str().as_bytes());
+            put("run", log.run.to_string().as_bytes());
+            put("sync", if log.sync { b"1" } else { b"0" });
+            put("attrs", &log.attrs);
         }
         LogPlan::None => put("discard", b"1"),
     }

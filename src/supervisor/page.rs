@@ -31,7 +31,12 @@ unsafe impl Sync for Page {}
 
 impl Page {
     /// Makes the state file in `dir` with `slot` committed.
-    pub(super) fn make(dir: &Path, id: &str, slot: &Slot) -> Result<(), SupervisorError> {
+    pub(super) fn make(
+        dir: &Path,
+        id: &str,
+        slot: &Slot,
+        spool_share: u64,
+    ) -> Result<(), SupervisorError> {
         let path = dir.join("state");
         let mut options = File::options();
         options.read(true).write(true).create_new(true).mode(0o600);
@@ -54,12 +59,15 @@ impl Page {
                 .cast::<Slot>()
                 .write_volatile(*slot)
         };
+        let page = this.get();
+        page.held_from.store(u64::MAX, Ordering::Relaxed);
+        page.spool_share.store(spool_share, Ordering::Relaxed);
         let word = Word {
             commit: 1,
             phase: phase::IDLE,
             slot: 0,
         };
-        this.get().word.store(word.pack(), Ordering::Release);
+        page.word.store(word.pack(), Ordering::Release);
         Ok(())
     }
 

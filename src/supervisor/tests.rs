@@ -64,13 +64,16 @@ impl Bench {
             open_stdin: false,
             console_size: None,
             create_argv: ["/bin/sh", "-c", &create].map(Into::into).to_vec(),
-            log: LogPlan::JsonFile {
-                path: self.log(),
-                index_dir: self.root.join("data/index"),
+            log: LogPlan::Kept(LogFile {
+                dir: self.root.join("data"),
+                format: LogFormat::JsonFile("x-json.log".into()),
                 max_size,
                 max_file: 5,
                 attrs: Vec::new(),
-            },
+                run: 1,
+                sync: false,
+                spool_share: 256 << 20,
+            }),
         }
     }
 
@@ -253,8 +256,8 @@ async fn mixed_with_fault(fault: &str, max_size: u64) -> (Result<(), String>, u3
     std::fs::write(bench.root.join("exec/fault"), fault).unwrap();
     let plan = || {
         let mut plan = bench.plan('e', MIXED, Some(max_size));
-        if let LogPlan::JsonFile { max_file, .. } = &mut plan.log {
-            *max_file = 2000;
+        if let LogPlan::Kept(log) = &mut plan.log {
+            log.max_file = 2000;
         }
         plan
     };
@@ -389,3 +392,5 @@ async fn a_log_that_cannot_be_opened_holds_nobody_up() {
     capture.release().await;
     bench.end().await;
 }
+
+mod logs;

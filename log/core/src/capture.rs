@@ -15,6 +15,8 @@ use crate::utf8;
 
 /// Most bytes of one record without its newline (docs: Docker's copier).
 pub const PIECE: usize = 16 * 1024;
+/// A clock that is so far behind the last batch's was set back (decision 6): a new epoch begins.
+pub const STEP_BACK: u64 = 2_000_000_000;
 /// Bytes of the buffer in which a carried line is put together.
 pub const LINE: usize = PIECE;
 
@@ -37,6 +39,13 @@ pub trait Log {
     /// Writes a side-file entry at `at`; false if it could not. Entries of blocks can be made
     /// again, marks cannot.
     fn write_side(&mut self, at: u64, entry: &[u8; side::ENTRY]) -> bool;
+
+    /// Brings to the disk what was written, if that is asked for. Called before each commit that
+    /// takes records in.
+    ///
+    /// # Errors
+    /// The disk does not take it; the batch is not committed.
+    fn sync(&mut self) -> Result<(), Self::Error>;
 
     /// Makes `slot` the committed one, in `phase`. The only moment at which state changes.
     fn commit(&mut self, slot: &Slot, phase: u8);
@@ -151,12 +160,18 @@ pub(crate) fn next_piece(carry: usize, fresh: &[u8], tail: impl FnOnce() -> usiz
     Next::Open
 }
 
-/// Bytes before the border of 16 KiB, of a carry and what follows it, that begin a character which
-/// is not ended before it.
-pub(crate) fn border_tail(ring: &Ring<'_>, carry_at: u32, carry: usize, fresh: &[u8]) -> usize {
+/// Bytes before the border of 16 KiB behind position `from` of a carry and what follows it, that
+/// begin a character which is not ended before it.
+pub(crate) fn border_tail(
+    ring: &Ring<'_>,
+    carry_at: u32,
+    carry: usize,
+    fresh: &[u8],
+    from: usize,
+) -> usize {
     let mut border = [0; 4];
     for (i, b) in border.iter_mut().enumerate() {
-        let pos = PIECE - 4 + i;
+        let pos = from + PIECE - 4 + i;
         *b = if pos < carry {
             let mut one = [0];
             ring.read(carry_at.wrapping_add(pos as u32), &mut one);
@@ -192,6 +207,59 @@ pub fn find_newline(bytes: &[u8]) -> Option<usize> {
     bytes[at..].iter().position(|b| *b == b'\n').map(|p| at + p)
 }
 
+/// Position of the last newline.
+pub(crate) fn find_last_newline(bytes: &[u8]) -> Option<usize> {
+    let mut end = bytes.len();
+    #[cfg(target_arch = "x86_64")]
+    {
+        use core::arch::x86_64::{
+            __m128i, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_movemask_epi8, _mm_set1_epi8,
+        };
+        while end >= 16 {
+            // SAFETY: SSE2 is part of x86_64 and 16 bytes are readable before `end`.
+            let mask = unsafe {
+                let v = _mm_loadu_si128(bytes.as_ptr().add(end - 16).cast::<__m128i>());
+                _mm_movemask_epi8(_mm_cmpeq_epi8(v, _mm_set1_epi8(b'\n' as i8))) as u32
+            };
+            if mask != 0 {
+                return Some(end - 16 + (31 - mask.leading_zeros()) as usize);
+            }
+            end -= 16;
+        }
+    }
+    bytes[..end].iter().rposition(|b| *b == b'\n')
+}
+
+/// Number of newlines.
+pub(crate) fn count_newlines(bytes: &[u8]) -> usize {
+    let mut count = 0;
+    let mut at = 0;
+    #[cfg(target_arch = "x86_64")]
+    {
+        use core::arch::x86_64::{
+            __m128i, _mm_cmpeq_epi8, _mm_cvtsi128_si64, _mm_loadu_si128, _mm_sad_epu8,
+            _mm_set1_epi8, _mm_setzero_si128, _mm_sub_epi8, _mm_unpackhi_epi64,
+        };
+        while bytes.len() - at >= 16 {
+            let vectors = ((bytes.len() - at) / 16).min(255);
+            // SAFETY: SSE2 is part of x86_64 and 16 * `vectors` bytes are readable at `at`. A
+            // byte of `sums` counts at most 255.
+            unsafe {
+                let mut sums = _mm_setzero_si128();
+                for n in 0..vectors {
+                    let v = _mm_loadu_si128(bytes.as_ptr().add(at + 16 * n).cast::<__m128i>());
+                    sums = _mm_sub_epi8(sums, _mm_cmpeq_epi8(v, _mm_set1_epi8(b'\n' as i8)));
+                }
+                let halves = _mm_sad_epu8(sums, _mm_setzero_si128());
+                count += _mm_cvtsi128_si64(halves) as usize
+                    + _mm_cvtsi128_si64(_mm_unpackhi_epi64(halves, halves)) as usize;
+            }
+            at += 16 * vectors;
+        }
+    }
+    count + bytes[at..].iter().filter(|b| **b == b'\n').count()
+}
+
 /// Takes the batch `stage` (all of it, `slot.consumed` says what is done already) of `stream` into
 /// the log and leaves `slot` committed in [`phase::IDLE`].
 ///
@@ -213,12 +281,45 @@ pub fn batch<L: Log>(
     time: u64,
 ) -> Result<(), L::Error> {
     let mut work = *slot;
+    heed_clock(log, &mut work, slot, format, time)?;
     let run = if format.local { segment::run } else { run };
     run(
         log, &mut work, slot, format, buffers, ring, stream, stage, time, false,
     )?;
+    log.sync()?;
     log.commit(&work, phase::IDLE);
     *slot = work;
+    Ok(())
+}
+
+/// Begins a new epoch, and for `local` a new segment, where the clock was set back: times then
+/// follow it again. Times may be ahead of the clock by themselves (a nanosecond a record), so clocks
+/// are compared.
+fn heed_clock<L: Log>(
+    log: &mut L,
+    work: &mut Slot,
+    slot: &mut Slot,
+    format: &Format<'_>,
+    time: u64,
+) -> Result<(), L::Error> {
+    let back = time.saturating_add(STEP_BACK) < work.clock;
+    work.clock = time;
+    if !back || format.discard {
+        return Ok(());
+    }
+    close_block(log, work, true);
+    work.epoch += 1;
+    work.last_time = 0;
+    work.run_marked = 0;
+    if format.local && format.max_size > 0 && work.segment_used != 0 {
+        log.sync()?;
+        log.commit(work, phase::BATCH);
+        *slot = *work;
+        log.rotate(work)?;
+        *slot = *work;
+    } else {
+        mark_run(log, work, format.run, time);
+    }
     Ok(())
 }
 
@@ -251,44 +352,47 @@ pub fn finish<L: Log>(
         true,
     )?;
     work.eof |= 1 << stream;
+    log.sync()?;
     log.commit(&work, phase::IDLE);
     *slot = work;
     Ok(())
 }
 
-/// Gives the rest of a batch up: counts its records (lines, and an unended rest as one) and bytes.
-/// The gap is stored with the next record that the log takes.
+/// Gives the rest of a batch up, and the open line with it: counts the records that it would have
+/// been, and the bytes. The gap is stored with the next record that the log takes.
 pub fn drop_batch<L: Log>(
     log: &mut L,
     slot: &mut Slot,
+    ring: &Ring<'_>,
     stream: usize,
     stage: &[u8],
     time: u64,
     cause: u32,
 ) {
-    let rest = &stage[(slot.consumed as usize).min(stage.len())..];
-    let mut lines = rest.iter().filter(|b| **b == b'\n').count() as u64;
-    if rest.last().is_some_and(|b| *b != b'\n') || (rest.is_empty() && slot.carry_len[stream] > 0) {
-        lines += 1;
-    }
-    let bytes = rest.len() as u64 + u64::from(slot.carry_len[stream]);
-    slot.lost_records += lines;
+    let carry = slot.carry_len[stream];
+    let cut = segment::cut(slot, ring, stream, stage, true);
+    let rest = stage.len() - (slot.consumed as usize).min(stage.len());
+    let (records, bytes) = (u64::from(cut.count), rest as u64 + u64::from(carry));
+    slot.lost_records += records;
     slot.lost_bytes += bytes;
     slot.lost_cause = cause;
-    if slot.gap_records == 0 && slot.gap_bytes == 0 {
-        slot.gap_seq = slot.next_seq;
-        slot.gap_from = time.max(slot.last_time + 1);
+    if records > 0 {
+        let first = time.max(slot.last_time + 1);
+        if slot.gap_records == 0 {
+            slot.gap_seq = slot.next_seq;
+            slot.gap_from = first;
+        }
+        slot.gap_records += records;
+        slot.gap_bytes += bytes;
+        slot.gap_until = first + records - 1;
+        slot.last_time = slot.gap_until;
+        slot.gap_cause = cause;
+        slot.next_seq += records;
     }
-    slot.gap_records += lines;
-    slot.gap_bytes += bytes;
-    slot.gap_until = time.max(slot.last_time + 1);
-    slot.last_time = slot.gap_until;
-    slot.gap_cause = cause;
     slot.ordinal[stream] = 0;
+    slot.chain_seq[stream] = 0;
     slot.chain &= !(1 << stream);
-    slot.next_seq += lines;
-    slot.carry_at[stream] =
-        slot.carry_at[stream].wrapping_add(slot.carry_len[stream]) % RING as u32;
+    slot.carry_at[stream] = slot.carry_at[stream].wrapping_add(carry) % RING as u32;
     slot.carry_len[stream] = 0;
     take(slot, stream, stage.len());
     log.commit(slot, phase::IDLE);
@@ -316,7 +420,7 @@ fn run<L: Log>(
     let mut text = TimeText::new(time.max(work.last_time + 1));
     let mut fresh_text = true;
     // Tried once a batch: an index that cannot be written must not cost something for each line.
-    let mut gap = work.gap_records > 0 || work.gap_bytes > 0;
+    let mut gap = work.gap_records > 0;
     let mut writer = Writer {
         log,
         offset: work.offset,
@@ -327,7 +431,7 @@ fn run<L: Log>(
         let carry = work.carry_len[stream] as usize;
         let fresh = &stage[at..];
         let next = next_piece(carry, fresh, || {
-            border_tail(ring, work.carry_at[stream], carry, fresh)
+            border_tail(ring, work.carry_at[stream], carry, fresh, 0)
         });
         let (content, newline) = match next {
             Next::Piece { content, newline } => (content, newline),
@@ -344,6 +448,7 @@ fn run<L: Log>(
             work.block_crc = writer.crc;
             take(work, stream, at);
             close_block(writer.log, work, true);
+            writer.log.sync()?;
             writer.log.commit(work, phase::BATCH);
             *slot = *work;
             writer.log.rotate(work)?;
@@ -400,6 +505,14 @@ fn run<L: Log>(
         work.carry_at[stream] = work.carry_at[stream].wrapping_add(from_carry as u32) % RING as u32;
         work.carry_len[stream] -= from_carry as u32;
         at += content - from_carry + usize::from(newline);
+        if newline {
+            work.ordinal[stream] = 0;
+        } else {
+            if work.ordinal[stream] == 0 {
+                work.chain_seq[stream] = work.next_seq;
+            }
+            work.ordinal[stream] += 1;
+        }
         work.next_seq += 1;
         work.last_time = text.ns();
         work.chain = work.chain & !(1 << stream) | u32::from(!newline) << stream;
@@ -439,12 +552,37 @@ fn mark_gap<L: Log>(log: &mut L, work: &mut Slot, format: &Format<'_>) {
     }
 }
 
-/// Marks the beginning of a run in the index, once.
+/// Stores the pending gap at the end of a log, if there is one and the log takes it.
+///
+/// # Errors
+/// Those of `log`; `slot` is as it was.
+pub fn store_gap<L: Log>(
+    log: &mut L,
+    slot: &mut Slot,
+    format: &Format<'_>,
+) -> Result<(), L::Error> {
+    let mut work = *slot;
+    if work.gap_records > 0 {
+        if format.local {
+            segment::write_gap(log, &mut work, format)?;
+        } else {
+            mark_gap(log, &mut work, format);
+        }
+        log.sync()?;
+        *slot = work;
+    }
+    Ok(())
+}
+
+/// Marks the run in the index: where it begins, and at the start of each file that it goes on in.
 pub fn mark_run<L: Log>(log: &mut L, work: &mut Slot, run: u32, time: u64) {
     if work.run_marked != 0 {
         return;
     }
-    close_block(log, work, true);
+    // A segment's block may hold nothing but attributes yet.
+    if work.block_seq != work.next_seq {
+        close_block(log, work, true);
+    }
     let mark = side::Mark::Run {
         offset: work.offset,
         seq: work.next_seq,

@@ -2,7 +2,8 @@
 //! all of it is a function of stage, carry ring and committed slot.
 
 use crate::capture::{
-    Buffers, Format, Log, Next, PIECE, Ring, border_tail, close_block, next_piece, take,
+    Buffers, Format, Log, PIECE, Ring, border_tail, close_block, count_newlines, find_last_newline,
+    take,
 };
 use crate::crc32c;
 use crate::local::{
@@ -16,8 +17,8 @@ const TABLE: usize = MAX_RECORDS.div_ceil(BLOCK) - 1;
 const ZEROS: [u8; ALIGN] = [0; ALIGN];
 
 /// The records of a batch.
-struct Cut {
-    count: u32,
+pub(crate) struct Cut {
+    pub(crate) count: u32,
     /// Bytes of the carry that are in them: all or nothing but for a line of over 16 KiB.
     from_carry: usize,
     /// Bytes of the stage that are in them.
@@ -29,65 +30,74 @@ struct Cut {
 }
 
 /// Cuts the batch into records and takes their chains into `work`.
-fn cut(work: &mut Slot, ring: &Ring<'_>, stream: usize, stage: &[u8], last: bool) -> Cut {
-    let carry_at = work.carry_at[stream];
-    let mut carry = work.carry_len[stream] as usize;
-    let mut at = (work.consumed as usize).min(stage.len());
+///
+/// Up to the last newline within 16 KiB of a record's start every line is a record of its own, as
+/// none of them can be longer: they are counted, not looked for.
+pub(crate) fn cut(
+    work: &mut Slot,
+    ring: &Ring<'_>,
+    stream: usize,
+    stage: &[u8],
+    last: bool,
+) -> Cut {
+    let carry = work.carry_len[stream] as usize;
+    let fresh = &stage[(work.consumed as usize).min(stage.len())..];
+    let total = carry + fresh.len();
+    let mut ordinal = work.ordinal[stream];
+    let mut chain_seq = work.chain_seq[stream];
     let mut cut = Cut {
         count: 0,
         from_carry: 0,
         used: 0,
-        flags: 0,
+        flags: if ordinal > 0 { flag::CONTINUES } else { 0 },
         ordinal: 0,
         chain_seq: 0,
     };
-    let begin = at;
-    let mut ordinal = work.ordinal[stream];
-    let mut chain_seq = work.chain_seq[stream];
-    loop {
-        let fresh = &stage[at..];
-        let skip = cut.from_carry as u32;
-        let next = next_piece(carry, fresh, || {
-            border_tail(ring, carry_at.wrapping_add(skip), carry, fresh)
-        });
-        let (content, newline) = match next {
-            Next::Piece { content, newline } => (content, newline),
-            Next::Open if last && carry > 0 => {
-                cut.flags |= flag::STREAM_END;
-                (carry, false)
-            }
-            Next::Open => break,
-        };
-        let continues = ordinal > 0;
+    // Position in carry and stage together.
+    let mut at = 0;
+    while at < total {
+        let end = total.min(at + PIECE);
+        let window = &fresh[at.max(carry) - carry..end.max(carry) - carry];
         let seq = work.next_seq + u64::from(cut.count);
-        if continues {
+        let (length, records, newline) = match find_last_newline(window) {
+            Some(newline) => {
+                let lines = &window[..=newline];
+                let skipped = carry.saturating_sub(at);
+                (skipped + lines.len(), count_newlines(lines), true)
+            }
+            None if end - at == PIECE => (
+                PIECE - border_tail(ring, work.carry_at[stream], carry, fresh, at),
+                1,
+                false,
+            ),
+            None if last => {
+                cut.flags |= flag::STREAM_END;
+                (end - at, 1, false)
+            }
+            None => break,
+        };
+        if ordinal > 0 {
             ordinal += 1;
         } else if !newline {
-            ordinal = 1;
-            chain_seq = seq;
+            (ordinal, chain_seq) = (1, seq);
         }
         if cut.count == 0 && ordinal > 0 {
-            cut.ordinal = ordinal;
-            cut.chain_seq = chain_seq;
-            if continues {
-                cut.flags |= flag::CONTINUES;
-            }
+            (cut.ordinal, cut.chain_seq) = (ordinal, chain_seq);
         }
         if newline {
             ordinal = 0;
-            cut.flags &= !flag::OPEN;
-        } else {
-            cut.flags |= flag::OPEN;
         }
-        let taken = content.min(carry);
-        cut.from_carry += taken;
-        carry -= taken;
-        at += content - taken + usize::from(newline);
-        cut.count += 1;
+        cut.flags = cut.flags & !flag::OPEN | if newline { 0 } else { flag::OPEN };
+        cut.count += records as u32;
+        at += length;
     }
-    cut.used = at - begin;
+    if cut.count == 0 {
+        cut.flags = 0;
+    }
+    cut.from_carry = at.min(carry);
+    cut.used = at - cut.from_carry;
     work.ordinal[stream] = ordinal;
-    work.chain_seq[stream] = chain_seq;
+    work.chain_seq[stream] = if ordinal > 0 { chain_seq } else { 0 };
     cut
 }
 
@@ -112,6 +122,13 @@ fn blocks(parts: [&[u8]; 3]) -> Blocks {
     };
     for mut part in parts {
         while !part.is_empty() {
+            // Checksums of three blocks take as long as one.
+            if filled == 0 && part.len() >= 3 * BLOCK {
+                let (now, rest) = part.split_at(3 * BLOCK);
+                crc32c::of_three(now).into_iter().for_each(&mut close);
+                part = rest;
+                continue;
+            }
             let (now, rest) = part.split_at(part.len().min(BLOCK - filled));
             crc = crc32c::update(crc, now);
             filled += now.len();
@@ -149,12 +166,13 @@ pub(crate) fn run<L: Log>(
     let begin = (work.consumed as usize).min(stage.len());
     let before = (work.ordinal, work.chain_seq);
     let records = cut(work, ring, stream, stage, last);
-    let gap = work.gap_records > 0 || work.gap_bytes > 0;
+    let gap = work.gap_records > 0;
     if records.count > 0 {
         if format.max_size > 0 && work.offset >= format.max_size && work.segment_used != 0 {
             close_block(log, work, true);
             let after = (work.ordinal, work.chain_seq);
             (work.ordinal, work.chain_seq) = before;
+            log.sync()?;
             log.commit(work, phase::BATCH);
             *slot = *work;
             log.rotate(work)?;
@@ -220,7 +238,14 @@ pub(crate) fn run<L: Log>(
 }
 
 /// Stores the pending gap.
-fn write_gap<L: Log>(log: &mut L, work: &mut Slot, format: &Format<'_>) -> Result<(), L::Error> {
+///
+/// # Errors
+/// Those of `log`.
+pub(crate) fn write_gap<L: Log>(
+    log: &mut L,
+    work: &mut Slot,
+    format: &Format<'_>,
+) -> Result<(), L::Error> {
     let payload = Gap {
         bytes: work.gap_bytes,
         until: work.gap_until,

@@ -106,7 +106,8 @@ pub struct Slot {
     pub run_marked: u32,
     /// `local`: offset / 64 of the attributes in force, 0 for none.
     pub attrs_at: u32,
-    pub reserved: u32,
+    /// Number of the container's run.
+    pub run: u32,
     /// Seq of the piece with which each stream's open line began, and the ordinal of its last
     /// piece; 0 if no piece of an open line is in the log.
     pub chain_seq: [u64; 2],
@@ -127,6 +128,8 @@ pub struct Slot {
     /// What the spool's bound took from readers that had not read it.
     pub spool_lost_records: u64,
     pub spool_lost_bytes: u64,
+    /// Clock of the last batch, nanoseconds since 1970: tells a step back.
+    pub clock: u64,
 }
 
 /// The state page. Fields are little-endian; all are naturally aligned.

@@ -96,10 +96,12 @@ impl<P: Probe> Files<'_, P> {
         slot.block_crc = 0;
         self.open_side(slot.file_no, true);
         self.side_header(slot);
+        self.mark_file(slot);
         P::step(16);
-        self.bound_spool(slot);
+        let gone = self.bound_spool(slot);
         P::step(17);
         self.commit(slot, phase::BATCH);
+        self.drop_spooled(gone);
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! Closed files that rotation has no place for any more: removed, or moved to the spool while a
 //! reader or sink still needs them (decision 13).
 
+use core::ops::Range;
 use core::sync::atomic::Ordering;
 
 use taffrail_log_core::side::{ENTRY, Header};
@@ -79,31 +80,45 @@ impl<P: Probe> Files<'_, P> {
         }
     }
 
-    /// Lets go of spooled files: those that nobody needs, then the oldest until the spool is within
-    /// its bound. What a reader has not read is counted.
-    pub fn bound_spool(&self, slot: &mut Slot) {
+    /// Takes out of `slot` what the spool lets go of: files that nobody needs, then the oldest until
+    /// the spool is within its bound. What a reader has not read is counted. The files themselves
+    /// are removed by [`Files::drop_spooled`] once that is committed, so that each is counted once.
+    #[must_use]
+    pub fn bound_spool(&self, slot: &mut Slot) -> Range<u64> {
         let page = self.state.page();
         let held_from = page.held_from.load(Ordering::Acquire);
         let share = page.spool_share.load(Ordering::Acquire);
+        let first = slot.spool_oldest;
         while slot.spool_oldest < slot.oldest_file_no {
             let number = slot.spool_oldest;
             let needed = held_from <= number;
             if needed && slot.spool_bytes <= share {
-                return;
+                return first..number;
             }
             let bytes = self.spooled(number).unwrap_or(0);
             if needed && bytes > 0 {
                 slot.spool_lost_bytes += bytes;
                 slot.spool_lost_records += self.records(number);
             }
-            for name in self.spool_names(number) {
-                let _ = sys::unlink(self.spool, name.path());
-            }
-            self.drop_index(number);
             slot.spool_bytes = slot.spool_bytes.saturating_sub(bytes);
             slot.spool_oldest += 1;
         }
         slot.spool_bytes = 0;
+        first..slot.spool_oldest
+    }
+
+    /// Removes files of the spool and their indexes, the oldest first.
+    pub fn drop_spooled(&self, numbers: Range<u64>) {
+        if !numbers.is_empty() {
+            P::step(33);
+        }
+        for number in numbers {
+            for name in self.spool_names(number) {
+                let _ = sys::unlink(self.spool, name.path());
+            }
+            self.drop_index(number);
+            P::step(34);
+        }
     }
 
     /// Records of a closed file, from the first numbers of its index and the next one's.
@@ -125,8 +140,13 @@ impl<P: Probe> Files<'_, P> {
         }
     }
 
-    /// Counts the spool's bytes anew: a death in the middle of a rotation may have left them wrong.
+    /// After a death: removes what was let go of and not removed, and counts the spool's bytes anew.
     pub fn recount_spool(&self, slot: &mut Slot) {
+        let mut gone = slot.spool_oldest;
+        while gone > 1 && self.spooled(gone - 1).is_some() {
+            gone -= 1;
+        }
+        self.drop_spooled(gone..slot.spool_oldest);
         slot.spool_bytes = (slot.spool_oldest..slot.oldest_file_no)
             .filter_map(|n| self.spooled(n))
             .sum();

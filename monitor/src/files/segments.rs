@@ -63,7 +63,8 @@ impl<P: Probe> Files<'_, P> {
         slot.block_crc = 0;
         let begun = sys::fstat(fresh).and_then(|stat| {
             slot.inode = stat.inode;
-            self.begin_segment(slot)
+            self.begin_segment(slot)?;
+            self.sync()
         });
         if let Err(e) = begun {
             self.log = old;
@@ -78,6 +79,7 @@ impl<P: Probe> Files<'_, P> {
         P::step(16);
         self.open_side(slot.file_no, true);
         self.side_header(slot);
+        self.mark_file(slot);
         let keep = self.conf.max_file.max(1);
         while slot.oldest_file_no + keep <= slot.file_no {
             let number = slot.oldest_file_no;
@@ -91,9 +93,10 @@ impl<P: Probe> Files<'_, P> {
             slot.oldest_file_no += 1;
         }
         P::step(14);
-        self.bound_spool(slot);
+        let gone = self.bound_spool(slot);
         P::step(17);
         self.commit(slot, phase::BATCH);
+        self.drop_spooled(gone);
         Ok(())
     }
 }

@@ -49,7 +49,9 @@ impl<P: Probe> Monitor<'_, P> {
                         self.files.attach(&mut slot, stream, stage);
                     }
                     let cause = e.0 as u32;
-                    capture::drop_batch(&mut self.files, &mut slot, stream, stage, time, cause);
+                    let ring = Ring::new(self.state.ring(stream));
+                    let files = &mut self.files;
+                    capture::drop_batch(files, &mut slot, &ring, stream, stage, time, cause);
                     self.slot = slot;
                     return;
                 }
@@ -133,7 +135,9 @@ impl<P: Probe> Monitor<'_, P> {
                     let mut slot = self.slot;
                     slot.eof |= 1 << stream;
                     let cause = e.0 as u32;
-                    capture::drop_batch(&mut self.files, &mut slot, stream, &[], time, cause);
+                    let ring = Ring::new(self.state.ring(stream));
+                    let files = &mut self.files;
+                    capture::drop_batch(files, &mut slot, &ring, stream, &[], time, cause);
                     self.slot = slot;
                     return;
                 }

@@ -57,6 +57,9 @@ impl Log for Memory {
         }
         true
     }
+    fn sync(&mut self) -> Result<(), Died> {
+        self.effect()
+    }
     fn commit(&mut self, slot: &Slot, phase: u8) {
         // A commit cannot fail in life; a death before it is a death at the effect before.
         if self.effects_left == Some(0) {
@@ -356,7 +359,9 @@ fn giving_up_counts_lines_and_bytes() {
         consumed: 4,
         ..Slot::default()
     };
-    drop_batch(&mut memory, &mut slot, 0, b"abc\ndef\nghi", 1000, 28);
+    let mut memory_of_ring = vec![0; RING];
+    let ring = Ring::new(&mut memory_of_ring);
+    drop_batch(&mut memory, &mut slot, &ring, 0, b"abc\ndef\nghi", 1000, 28);
     assert_eq!(
         (
             slot.lost_records,
@@ -366,6 +371,107 @@ fn giving_up_counts_lines_and_bytes() {
         ),
         (2, 7, 2, 11)
     );
+    assert_eq!((slot.gap_from, slot.gap_until), (1000, 1001));
+    // An open line of 10 bytes, then one that is cut into pieces.
+    slot.carry_len[1] = 10;
+    slot.consumed = 0;
+    let long = [&[b'x'; 40_000][..], b"\ny\n"].concat();
+    drop_batch(&mut memory, &mut slot, &ring, 1, &long, 2000, 28);
+    assert_eq!((slot.lost_records, slot.lost_bytes), (2 + 4, 7 + 40_013));
+    assert_eq!((slot.gap_seq, slot.gap_records, slot.next_seq), (0, 6, 6));
+    assert_eq!(slot.carry_len[1], 0);
+}
+
+#[test]
+fn newlines_are_found_and_counted() {
+    let mut random = Xorshift(7);
+    for length in [0, 1, 15, 16, 17, 255, 4096, 5000, 70_000] {
+        for rare in [1, 3, 50, 10_000] {
+            let bytes: Vec<u8> = (0..length)
+                .map(|_| if random.next(rare) == 0 { b'\n' } else { b'x' })
+                .collect();
+            let count = bytes.iter().filter(|b| **b == b'\n').count();
+            assert_eq!(count_newlines(&bytes), count);
+            assert_eq!(
+                find_last_newline(&bytes),
+                bytes.iter().rposition(|b| *b == b'\n')
+            );
+        }
+    }
+}
+
+#[test]
+fn a_clock_that_is_set_back_begins_an_epoch() {
+    for local in [false, true] {
+        let mut memory = Memory {
+            local,
+            ..Memory::default()
+        };
+        let offset = if local { 64 } else { 0 };
+        let mut slot = Slot {
+            file_no: 1,
+            epoch: 1,
+            salt: SALT,
+            offset,
+            block_offset: offset,
+            ..Slot::default()
+        };
+        memory.slot = slot;
+        let format = Format {
+            local,
+            run: 3,
+            max_size: 1_000_000,
+            attrs: b"",
+            discard: false,
+        };
+        let (mut out, mut line, mut ring) = (vec![0; 1024], vec![0; LINE], vec![0; RING]);
+        // A second back is within what clocks do; its record is not older than the one before.
+        const S: u64 = 1_000_000_000;
+        for (time, epoch) in [
+            (100 * S, 1),
+            (99 * S, 1),
+            (98 * S, 1),
+            (90 * S, 2),
+            (91 * S, 2),
+        ] {
+            slot.consumed = 0;
+            let mut buffers = Buffers {
+                out: &mut out,
+                line: &mut line,
+            };
+            let mut ring = Ring::new(&mut ring);
+            let before = slot.last_time;
+            batch(
+                &mut memory,
+                &mut slot,
+                &format,
+                &mut buffers,
+                &mut ring,
+                0,
+                b"a\n",
+                time,
+            )
+            .unwrap();
+            assert_eq!(slot.epoch, epoch);
+            if epoch == 1 {
+                assert!(slot.last_time > before);
+            } else {
+                assert_eq!(slot.last_time, time);
+            }
+        }
+        assert_eq!(slot.next_seq, 5, "numbers go on");
+        if local {
+            assert_eq!(slot.file_no, 2);
+        } else {
+            let side::Mark::Run {
+                seq, epoch, run, ..
+            } = memory.marks[0]
+            else {
+                panic!("{:?}", memory.marks);
+            };
+            assert_eq!((seq, epoch, run), (3, 2, 3));
+        }
+    }
 }
 
 /// One record of a segment as a reader finds it.
@@ -487,9 +593,19 @@ fn a_gap_is_stored_with_the_next_record() {
             ..Slot::default()
         };
         memory.slot = slot;
-        drop_batch(&mut memory, &mut slot, 0, b"abc\ndef\n", 1000, 28);
+        let mut memory_of_ring = vec![0; RING];
+        let no_carry = Ring::new(&mut memory_of_ring);
+        drop_batch(
+            &mut memory,
+            &mut slot,
+            &no_carry,
+            0,
+            b"abc\ndef\n",
+            1000,
+            28,
+        );
         slot.consumed = 0;
-        drop_batch(&mut memory, &mut slot, 1, b"x\n", 2000, 28);
+        drop_batch(&mut memory, &mut slot, &no_carry, 1, b"x\n", 2000, 28);
         slot.consumed = 0;
         let format = Format {
             local,
