@@ -165,10 +165,10 @@ impl Writer {
 }
 
 /// Steps that a monitor of a running application does not come to: 1 is before there is one, 24 to 27 are of its end,
-/// 18 and 19 of an attached client, 22 and 23 of a terminal.
-const NOT_WITH_A_PIPE: &[u64] = &[1, 18, 19, 22, 23, 24, 25, 26, 27];
-const NOT_WITH_A_TERMINAL: &[u64] = &[1, 18, 19, 24, 25, 26, 27];
-const NOT_WITH_A_CLIENT: &[u64] = &[1, 22, 23, 24, 25, 26, 27];
+/// 18 and 19 of an attached client, 22 and 23 of a terminal, 29 to 34 of compressed files, `sync=record` and the spool.
+const NOT_WITH_A_PIPE: &[u64] = &[1, 18, 19, 22, 23, 24, 25, 26, 27, 29, 30, 31, 32, 33, 34];
+const NOT_WITH_A_TERMINAL: &[u64] = &[1, 18, 19, 24, 25, 26, 27, 29, 30, 31, 32, 33, 34];
+const NOT_WITH_A_CLIENT: &[u64] = &[1, 22, 23, 24, 25, 26, 27, 29, 30, 31, 32, 33, 34];
 
 const ROTATING: [&str; 4] = ["--log-opt", "max-size=1m", "--log-opt", "max-file=2000"];
 

@@ -116,13 +116,14 @@ impl<P: Probe> Monitor<'_, P> {
         if self.slot.eof & 1 << stream != 0 {
             return;
         }
-        self.state
-            .page()
-            .batch_stream
-            .store(stream as u32, Ordering::Relaxed);
+        let page = self.state.page();
+        // A death in a rotation from here on finds a batch without bytes, not the last one again.
+        page.batch_stream.store(stream as u32, Ordering::Relaxed);
+        page.batch_want.store(0, Ordering::Relaxed);
         loop {
             let mut slot = self.slot;
             let time = sys::now(sys::REALTIME);
+            page.batch_time.store(time, Ordering::Relaxed);
             let done = self.encode(&mut slot, |files, slot, format, buffers, ring| {
                 capture::finish(files, slot, format, buffers, ring, stream, time)
             });

@@ -25,7 +25,7 @@ struct Found {
 impl Found {
     fn of(bench: &Bench, format: &LogFormat, slot: &Slot) -> Self {
         let mut found = Self::default();
-        let data = bench.root.join("data");
+        let data = folder(bench);
         for number in slot.spool_oldest..=slot.file_no {
             let index = std::fs::read(data.join(format!("index/{number}"))).unwrap();
             match format {
@@ -136,6 +136,13 @@ impl Found {
 
 const ATTRS: &[u8] = br#"{"tag":"web"}"#;
 
+/// The container's folder.
+fn folder(bench: &Bench) -> PathBuf {
+    let dir = bench.root.join("data/containers").join("e".repeat(64));
+    std::fs::create_dir_all(&dir).unwrap();
+    dir
+}
+
 fn json() -> LogFormat {
     LogFormat::JsonFile("x-json.log".into())
 }
@@ -148,6 +155,7 @@ fn plan(
 ) -> CapturePlan {
     let mut plan = bench.plan('e', script, None);
     if let LogPlan::Kept(log) = &mut plan.log {
+        log.dir = folder(bench);
         log.format = format.clone();
         log.run = 3;
         if *format == LogFormat::Local {
@@ -179,8 +187,10 @@ async fn life(format: &LogFormat, max_size: u64, share: u64, fault: (u32, u32)) 
     let bench = Bench::new("taffrail-monitor-fault").await;
     let (step, nth) = fault;
     std::fs::write(bench.root.join("exec/fault"), format!("{step} {nth}\n")).unwrap();
+    // Slow at first, so that there are batches enough for each death.
+    let script = MIXED.replace("; done", "; [ $i -gt 8 ] || sleep 0.01; done");
     let plan = || {
-        plan(&bench, MIXED, format, |log| {
+        plan(&bench, &script, format, |log| {
             log.max_size = Some(max_size);
             log.max_file = 3;
             log.spool_share = share;
@@ -217,7 +227,7 @@ async fn life(format: &LogFormat, max_size: u64, share: u64, fault: (u32, u32)) 
         // The open end of stdout stands between the two streams.
         mixed(&text.replacen("end", "", 1).add_end()).unwrap_or_else(|e| panic!("{name}: {e}"));
     }
-    let spool = std::fs::read_dir(bench.root.join("data/spool")).unwrap();
+    let spool = std::fs::read_dir(folder(&bench).join("spool")).unwrap();
     let bytes: u64 = spool.map(|e| e.unwrap().metadata().unwrap().len()).sum();
     assert_eq!(bytes, end.spool_bytes, "{name}: what the spool has");
     assert!(bytes <= share, "{name}: the spool's bound");
@@ -247,9 +257,8 @@ impl AddEnd for String {
 async fn death_at_every_step_of_either_format_with_a_spool() {
     for format in [LogFormat::Local, json()] {
         let mut hit = BTreeSet::new();
-        for (max_size, share) in [(1, u64::MAX), (1, 1500), (1000, 3000)] {
+        for (max_size, share, nth) in [(1, u64::MAX, 1), (1, 1500, 1), (1000, 3000, 3)] {
             for step in 2..=taffrail_monitor::probe::STEPS {
-                let nth = if step % 2 == 0 { 1 } else { 4 };
                 if life(&format, max_size, share, (step, nth)).await {
                     hit.insert(step);
                 }
@@ -287,7 +296,7 @@ async fn a_compressed_file_takes_its_place() {
             while slot(&capture).file_no < 5 {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
-            let data = bench.root.join("data");
+            let data = folder(&bench);
             let (tmp, plain, packed) = match &format {
                 LogFormat::Local => ("2.zst", "local-logs/2.seg", "local-logs/2.seg.zst"),
                 LogFormat::JsonFile(_) => ("2.gz", "x-json.log.3", "x-json.log.3.gz"),
@@ -345,7 +354,7 @@ async fn ask(dir: &Path, id: &str, number: u64) -> Option<Message> {
 async fn a_full_file_system_loses_nothing_that_is_not_counted() {
     for format in [LogFormat::Local, json()] {
         let bench = Bench::new("taffrail-monitor").await;
-        let data = bench.root.join("data");
+        let data = folder(&bench);
         let mounted = nix::mount::mount(
             Some("none"),
             &data,
@@ -456,17 +465,15 @@ async fn hostile_bytes_come_back_as_they_were() {
 async fn runs_follow_one_another() {
     for format in [LogFormat::Local, json()] {
         let bench = Bench::new("taffrail-monitor").await;
-        let id = plan(&bench, "", &format, |_| {}).id;
-        let dir = bench.root.join("data/containers").join(&id);
-        std::fs::create_dir_all(&dir).unwrap();
+        let dir = folder(&bench);
         let mut places = Vec::new();
         for (run, note_stays) in [(1, true), (2, true), (3, false), (4, true)] {
             let plan = || {
                 plan(&bench, "echo run", &format, |log| {
-                    log.dir = dir.clone();
                     log.run = run;
                 })
             };
+            let _ = std::fs::remove_file(bench.root.join("go"));
             let capture = create(&bench, plan).await;
             bench.go();
             capture.exited().await;
