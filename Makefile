@@ -46,6 +46,9 @@ test-faults: peers build workload ## 500 kills of monitors and 50 of the daemon
 test-dockerd: peers workload ## the cases themselves, on Docker Engine
 	TAFFRAIL_TEST_ENGINE=dockerd $(CARGO) test --locked --test e2e -- --test-threads $(E2E_THREADS) $(CASES)
 
+exam: peers build ## the docker CLI on Docker Engine and here, command by command; CASES="ps logs" names some
+	python3 tests/exam/exam.py --bin $(FAST) --jobs 2 $(CASES)
+
 fuzz: ## a minute for each target (needs cargo-fuzz and a nightly toolchain)
 	@sh scripts/fuzz.sh
 

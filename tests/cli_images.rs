@@ -308,3 +308,191 @@ fn blank_header_fields_are_zero() {
         .code(0);
     daemon.finish();
 }
+
+#[test]
+fn saved_images_come_back_with_their_digests() {
+    need!(ready());
+    let daemon = Daemon::start();
+    daemon
+        .docker(["load"])
+        .stdin(archive(false))
+        .output()
+        .code(0);
+    daemon
+        .docker(["tag", "loaded:1", "other/name:2"])
+        .output()
+        .code(0);
+    let inspect = |name: &str| {
+        let image = daemon.get(&format!("/images/{name}/json"));
+        (image["Id"].clone(), image["RootFS"].clone())
+    };
+    let before = inspect("loaded:1");
+    let file = daemon.root.join("saved.tar");
+    let path = file.display().to_string();
+    daemon
+        .docker(["save", "-o", &path, "loaded", "other/name:2"])
+        .output()
+        .code(0);
+    daemon
+        .docker(["rmi", "loaded:1", "other/name:2"])
+        .output()
+        .code(0);
+    let loaded = daemon.docker(["load", "-i", &path]).output();
+    loaded
+        .code(0)
+        .stdout_has("Loaded image: loaded:1")
+        .stdout_has("Loaded image: other/name:2");
+    assert_eq!(inspect("loaded:1"), before);
+    assert_eq!(inspect("other/name:2"), before);
+    daemon
+        .docker(["run", "--rm", "--network", "none", "loaded:1"])
+        .output()
+        .code(0)
+        .stdout_is("second\n");
+    // By id there are no names in the archive.
+    let id = before.0.as_str().expect("id").to_owned();
+    let bare = daemon.docker(["save", &id]).output();
+    bare.code(0);
+    daemon
+        .docker(["rmi", "loaded:1", "other/name:2"])
+        .output()
+        .code(0);
+    daemon
+        .docker(["load"])
+        .stdin(bare.stdout)
+        .output()
+        .code(0)
+        .stdout_is(&format!("Loaded image ID: {id}\n"));
+    daemon.docker(["rmi", &id]).output().code(0);
+    daemon
+        .docker(["save", "nosuch"])
+        .output()
+        .code(1)
+        .stderr_has("No such image: nosuch");
+    daemon.finish();
+}
+
+#[test]
+fn what_is_saved_is_an_oci_layout_too() {
+    need!(ready());
+    need!(skip::program("skopeo"));
+    if Engine::chosen() == Engine::Dockerd {
+        skip::skip("dockerd 20.10 does not write OCI layouts");
+        return;
+    }
+    let daemon = Daemon::start();
+    daemon
+        .docker(["load"])
+        .stdin(archive(true))
+        .output()
+        .code(0);
+    let saved = daemon.root.join("saved.tar");
+    daemon
+        .taffrail(["save", "-o", &saved.display().to_string(), "loaded:1"])
+        .output()
+        .code(0);
+    for form in ["docker-archive", "oci-archive"] {
+        let digest = |source: String| {
+            let config = Run::new(std::process::Command::new("skopeo"))
+                .args(["inspect", "--config", "--raw", &source])
+                .output();
+            config.code(0);
+            config.stdout
+        };
+        let config = digest(format!("{form}:{}", saved.display()));
+        use sha2::{Digest, Sha256};
+        let hex: String = Sha256::digest(&config)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let id = daemon.get("/images/loaded:1/json")["Id"].clone();
+        assert_eq!(id, format!("sha256:{hex}"), "{form}");
+    }
+    daemon.finish();
+}
+
+#[test]
+fn history_shows_the_steps() {
+    need!(ready());
+    let daemon = Daemon::start();
+    daemon
+        .docker(["load"])
+        .stdin(archive(false))
+        .output()
+        .code(0);
+    let format = "{{.CreatedBy}}|{{.Size}}";
+    let wanted = daemon
+        .docker(["history", "--format", format, "loaded:1"])
+        .output()
+        .ok();
+    assert!(wanted.starts_with("upper|7B\nlower|"), "{wanted}");
+    if daemon.engine == Engine::Taffrail {
+        for command in [vec!["history"], vec!["image", "history"]] {
+            let own = daemon
+                .taffrail(&command)
+                .args(["--format", format, "loaded:1"])
+                .output()
+                .ok();
+            assert_eq!(own, wanted);
+        }
+        let table = |run: Run| run.args(["history", "loaded:1"]).output().ok();
+        assert_eq!(
+            table(daemon.taffrail([""; 0])),
+            table(daemon.docker([""; 0]))
+        );
+    }
+    daemon.finish();
+}
+
+#[test]
+fn prune_removes_what_nobody_needs() {
+    need!(ready());
+    let daemon = Daemon::start();
+    let import = |name: &str, label: &str| {
+        let change = format!("LABEL {label}");
+        daemon
+            .docker(["import", "--change", &change, "-", name])
+            .stdin(tar(&[("file", label.as_bytes())]))
+            .output()
+            .code(0);
+    };
+    import("moved:1", "n=1");
+    import("moved:1", "n=2");
+    import("kept:1", "n=3");
+    daemon
+        .docker(["create", "--network", "none", "kept:1", "x"])
+        .output()
+        .code(0);
+    let prune = |args: &[&str]| {
+        let run = match daemon.engine {
+            Engine::Taffrail => daemon.taffrail(["image", "prune", "-f"]),
+            Engine::Dockerd => daemon.docker(["image", "prune", "-f"]),
+        };
+        run.args(args).output().ok()
+    };
+    assert_eq!(
+        prune(&["--filter", "label=n=2"]),
+        "Total reclaimed space: 0B"
+    );
+    let pruned = prune(&["--filter", "label=n"]);
+    assert!(
+        pruned.starts_with("Deleted Images:\ndeleted: sha256:"),
+        "{pruned}"
+    );
+    assert!(pruned.ends_with("Total reclaimed space: 3B"), "{pruned}");
+    assert_eq!(
+        prune(&["-a", "--filter", "label!=n", "--filter", "until=24h"]),
+        "Total reclaimed space: 0B"
+    );
+    let pruned = prune(&["-a", "--filter", "label=n"]);
+    assert!(pruned.contains("untagged: moved:1\n"), "{pruned}");
+    let names = daemon
+        .docker(["images", "--format", "{{.Repository}}"])
+        .output()
+        .ok();
+    assert!(
+        names.contains("kept") && !names.contains("moved"),
+        "{names}"
+    );
+    daemon.finish();
+}

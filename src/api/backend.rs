@@ -10,7 +10,7 @@ use super::request::Request;
 use super::router::{Backend, Route, Router};
 use super::server::{self, Limits, Listener};
 use super::{
-    attach, containers, df, events, images, lifecycle, load, logs, networks, system, wait,
+    attach, containers, df, events, images, lifecycle, load, logs, networks, save, system, wait,
 };
 use crate::daemon::Daemon;
 use crate::errors::ApiError;
@@ -64,6 +64,14 @@ impl Backend for Api {
             Route::ImageTag => images::tag(daemon, name, &request).await?,
             Route::ImageCreate => load::create(daemon, request).await?,
             Route::ImageLoad => load::load(daemon, request).await?,
+            Route::ImagePrune => save::prune(daemon, &request).await?,
+            Route::ImageSave => {
+                let names = match name.is_empty() {
+                    true => request.query.all("names"),
+                    false => vec![name],
+                };
+                save::save(daemon, names).await?
+            }
             Route::NetworkList => reply::json(StatusCode::OK, &networks::list()),
             Route::NetworkInspect => reply::json(StatusCode::OK, &networks::inspect(&name)?),
             Route::VolumeList => reply::json(StatusCode::OK, &networks::volumes()),

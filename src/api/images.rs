@@ -50,7 +50,7 @@ pub(crate) async fn list(daemon: &Arc<Daemon>, request: &Request) -> Result<Repl
             match name {
                 Some(name) => blocking(daemon, move |images| images.resolve(&name))
                     .await
-                    .map(|image| Some(seconds(&image))),
+                    .map(|image| Some(created(&image))),
                 None => Ok(None),
             }
         }
@@ -58,21 +58,24 @@ pub(crate) async fn list(daemon: &Arc<Daemon>, request: &Request) -> Result<Repl
     let before = bound("before").await?;
     let since = bound("since").await?;
     let until = match filters.get("until").first() {
-        Some(text) => time::parse("until", text)?.map(|nanos| nanos.div_euclid(1_000_000_000)),
+        Some(text) => time::moment("until", text)?.map(i128::from),
         None => None,
     };
     let images = blocking(daemon, |images| Ok(images.list())).await?;
-    let mut found: Vec<(i64, Value)> = images
+    let mut found: Vec<(i128, Value)> = images
         .iter()
         .filter(|image| dangling.is_none_or(|wanted| image.repo_tags.is_empty() == wanted))
         .filter(|image| filters.labels("label", &image.config.labels))
-        .map(|image| (seconds(image), image))
+        .map(|image| (created(image), image))
         .filter(|(created, _)| before.is_none_or(|bound| *created < bound))
         .filter(|(created, _)| since.is_none_or(|bound| *created > bound))
         .filter(|(created, _)| until.is_none_or(|bound| *created < bound))
         .filter_map(|(created, image)| {
             let tags = matching_tags(&filters, image)?;
-            Some((created, summary(image, created, tags, request.version)))
+            Some((
+                created,
+                summary(image, seconds(image), tags, request.version),
+            ))
         })
         .collect();
     found.sort_by_key(|(created, _)| std::cmp::Reverse(*created));
@@ -121,6 +124,14 @@ fn glob(pattern: &str, text: &str) -> bool {
     pattern.len() <= 256
         && pattern.bytes().filter(|b| *b == b'*').count() <= 8
         && matches(pattern.as_bytes(), text.as_bytes())
+}
+
+/// When an image was made, nanoseconds since 1970; 0 if it does not say.
+pub(super) fn created(image: &Image) -> i128 {
+    image
+        .created
+        .parse::<jiff::Timestamp>()
+        .map_or(0, jiff::Timestamp::as_nanosecond)
 }
 
 /// When an image was made, Unix seconds; 0 if it does not say.
@@ -304,31 +315,44 @@ pub(crate) async fn remove(
     let force = request.query.flag("force");
     let no_prune = request.query.flag("noprune");
     let users = Arc::clone(daemon);
-    let (id, removed) = blocking(daemon, move |images| {
-        let id = images.resolve(&name)?.id.clone();
+    let (id, labels, removed) = blocking(daemon, move |images| {
+        let image = images.resolve(&name)?;
         let removed = images.remove(&name, force, no_prune, &|id| in_use(&users, id))?;
-        Ok((id, removed))
+        Ok((image.id.clone(), image.config.labels.clone(), removed))
     })
     .await?;
-    let list: Vec<Value> = removed
-        .iter()
-        .map(|entry| match entry {
-            Removed::Untagged(name) => json!({"Untagged": name}),
-            Removed::Deleted(id) => json!({"Deleted": id}),
-        })
-        .collect();
-    for entry in &removed {
+    Ok(reply::json(
+        StatusCode::OK,
+        &report_removed(daemon, &id, &labels, &removed),
+    ))
+}
+
+/// What was removed of an image, as clients see it; publishes its events.
+pub(super) fn report_removed(
+    daemon: &Arc<Daemon>,
+    id: &str,
+    labels: &BTreeMap<String, String>,
+    removed: &[Removed],
+) -> Vec<Value> {
+    let mut list = Vec::with_capacity(removed.len());
+    for entry in removed {
         match entry {
-            Removed::Untagged(name) => publish(daemon, "untag", &id, name),
-            Removed::Deleted(id) if id.starts_with("sha256:") => publish(daemon, "delete", id, id),
-            Removed::Deleted(_) => {}
+            Removed::Untagged(name) => {
+                publish_with(daemon, "untag", id, id, labels);
+                list.push(json!({"Untagged": name}));
+            }
+            Removed::Deleted(id) => {
+                publish_with(daemon, "delete", id, id, labels);
+                list.push(json!({"Deleted": id}));
+            }
+            Removed::Layer { id, .. } => list.push(json!({"Deleted": id})),
         }
     }
-    Ok(reply::json(StatusCode::OK, &list))
+    list
 }
 
 /// The container that keeps an image from being removed; a running one first.
-fn in_use(daemon: &Daemon, image: &str) -> Option<InUse> {
+pub(super) fn in_use(daemon: &Daemon, image: &str) -> Option<InUse> {
     let mut stopped = None;
     for container in daemon.containers.all() {
         if container.image_id() != image {
@@ -348,9 +372,23 @@ fn in_use(daemon: &Daemon, image: &str) -> Option<InUse> {
     stopped
 }
 
-/// An event of an image.
+/// An event of an image; its labels are among the attributes.
 pub(super) fn publish(daemon: &Arc<Daemon>, action: &str, id: &str, name: &str) {
-    let attributes = [("name".to_owned(), name.to_owned())].into();
+    let image = daemon.images.resolve(id).ok();
+    let labels = image.map(|image| image.config.labels.clone());
+    publish_with(daemon, action, id, name, &labels.unwrap_or_default());
+}
+
+/// As `publish`, for an image that may be gone.
+fn publish_with(
+    daemon: &Arc<Daemon>,
+    action: &str,
+    id: &str,
+    name: &str,
+    labels: &BTreeMap<String, String>,
+) {
+    let mut attributes = labels.clone();
+    attributes.insert("name".to_owned(), name.to_owned());
     daemon.events.publish("image", action, id, attributes);
 }
 

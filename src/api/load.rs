@@ -27,9 +27,17 @@ pub(crate) async fn load(daemon: &Arc<Daemon>, request: Request) -> Result<Reply
         let result = daemon
             .images
             .load(&mut body, &mut |event| {
-                let LoadEvent::Loaded { id, name } = event;
-                report(json!({ "stream": loaded_line(&id, name.as_deref()) }));
-                images::publish(&daemon, "load", &id, name.as_deref().unwrap_or(&id));
+                let line = match &event {
+                    LoadEvent::Loaded { id, name } => loaded_line(id, name.as_deref()),
+                    LoadEvent::Renamed { name, old } => format!(
+                        "The image {name} already exists, renaming the old one with ID {old} \
+                         to empty string\n"
+                    ),
+                };
+                report(json!({ "stream": line }));
+                if let LoadEvent::Loaded { id, .. } = &event {
+                    images::publish(&daemon, "load", id, id);
+                }
             })
             .map_err(ApiError::from);
         body.discard(DRAIN);
@@ -85,12 +93,10 @@ pub(crate) async fn create(daemon: &Arc<Daemon>, request: Request) -> Result<Rep
         body.discard(DRAIN);
         let image = result?;
         report(json!({ "status": image.id }));
-        images::publish(
-            &daemon,
-            "import",
-            &image.id,
-            reference.as_deref().map_or(image.id.as_str(), familiar),
-        );
+        if let Some(name) = image.repo_tags.first() {
+            images::publish(&daemon, "tag", &image.id, name);
+        }
+        images::publish(&daemon, "import", &image.id, &image.id);
         Ok(())
     })
     .await

@@ -24,6 +24,7 @@ pub(crate) mod query;
 pub(crate) mod reply;
 mod request;
 mod router;
+mod save;
 pub(crate) mod server;
 mod system;
 mod time;

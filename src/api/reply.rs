@@ -1,6 +1,6 @@
 //! What a handler answers: a body of known size, a stream, or the connection itself (hijack).
 
-use std::convert::Infallible;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -59,6 +59,7 @@ enum Content {
     Stream(mpsc::Receiver<Bytes>),
     /// Chunks, then trailers.
     Trailed(mpsc::Receiver<Bytes>, Option<oneshot::Receiver<HeaderMap>>),
+    Fallible(mpsc::Receiver<io::Result<Bytes>>),
 }
 
 /// Marks the answer of a connection as complete when it is dropped.
@@ -81,7 +82,10 @@ impl Body {
     }
 
     pub(crate) fn is_stream(&self) -> bool {
-        matches!(self.content, Content::Stream(_) | Content::Trailed(..))
+        matches!(
+            self.content,
+            Content::Stream(_) | Content::Trailed(..) | Content::Fallible(_)
+        )
     }
 
     pub(crate) fn with_guard(mut self, done: AnswerDone) -> Self {
@@ -92,12 +96,12 @@ impl Body {
 
 impl HttpBody for Body {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = io::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         match &mut self.content {
             Content::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Content::Stream(chunks) => chunks
@@ -115,6 +119,9 @@ impl HttpBody for Body {
                 *trailers = None;
                 Poll::Ready(found.map(|found| Ok(Frame::trailers(found))))
             }
+            Content::Fallible(chunks) => chunks
+                .poll_recv(cx)
+                .map(|chunk| chunk.map(|chunk| chunk.map(Frame::data))),
         }
     }
 
@@ -127,7 +134,7 @@ impl HttpBody for Body {
             Content::Full(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            Content::Stream(_) | Content::Trailed(..) => SizeHint::new(),
+            Content::Stream(_) | Content::Trailed(..) | Content::Fallible(_) => SizeHint::new(),
         }
     }
 }
@@ -220,6 +227,21 @@ pub(crate) fn trailed_stream(
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::TRAILER, HeaderValue::from_static(trailers));
     (sender, last, reply)
+}
+
+/// As `stream`; an error ends it without its end mark, which clients see as a broken connection.
+pub(crate) fn fallible_stream(
+    content_type: &'static str,
+) -> (mpsc::Sender<io::Result<Bytes>>, Reply) {
+    let (sender, receiver) = mpsc::channel(STREAM_QUEUE);
+    let mut reply = http::Response::new(Body {
+        content: Content::Fallible(receiver),
+        done: None,
+    });
+    reply
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    (sender, reply)
 }
 
 /// One JSON value and a newline, as a chunk of a stream.

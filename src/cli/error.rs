@@ -36,6 +36,10 @@ pub(crate) enum CliError {
     PruneCancelled,
     #[error("requested load from stdin, but stdin is empty")]
     LoadFromTerminal,
+    #[error("cowardly refusing to save to a terminal. Use the -o flag or redirect")]
+    SaveToTerminal,
+    #[error("{0} has been cancelled")]
+    Cancelled(&'static str),
     #[error("Error: failed to start containers: {0}")]
     NotStarted(String),
     /// A daemon's message about an image that it could not take in.

@@ -331,12 +331,15 @@ pub(crate) fn capability(item: &str) -> String {
 
 /// Filters as the API wants them: `{"key":{"value":true}}`.
 pub(crate) fn filters(list: &[String]) -> Result<Option<String>, FlagError> {
+    filters_of("-f, --filter", list)
+}
+
+/// As `filters`, of a flag that is written differently.
+pub(crate) fn filters_of(flag: &'static str, list: &[String]) -> Result<Option<String>, FlagError> {
     let mut map: BTreeMap<String, BTreeMap<String, bool>> = BTreeMap::new();
     for item in list {
         let (key, value) = item.split_once('=').ok_or_else(|| {
-            FlagError::argument("-f, --filter", item)(
-                "bad format of filter (expected name=value)".into(),
-            )
+            FlagError::argument(flag, item)("bad format of filter (expected name=value)".into())
         })?;
         map.entry(key.trim().to_ascii_lowercase())
             .or_default()

@@ -25,6 +25,27 @@ pub(crate) struct InspectArgs {
     names: Vec<String>,
 }
 
+/// Flags of `image inspect`.
+#[derive(Args, Debug)]
+pub(crate) struct ImageInspectArgs {
+    /// Format output: 'json' or 'TEMPLATE'
+    #[arg(short, long)]
+    format: Option<String>,
+    #[arg(required = true, value_name = "IMAGE")]
+    names: Vec<String>,
+}
+
+impl From<ImageInspectArgs> for InspectArgs {
+    fn from(args: ImageInspectArgs) -> Self {
+        Self {
+            format: args.format,
+            size: false,
+            kind: Some("image".to_owned()),
+            names: args.names,
+        }
+    }
+}
+
 /// Shows objects as the daemon describes them: a list, or one text of a template each.
 ///
 /// # Errors

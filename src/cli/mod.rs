@@ -1,6 +1,7 @@
 //! The command line: Docker's commands and flags, as a client of the API, and `daemon`.
 
 mod attach;
+mod confirm;
 mod container_flags;
 mod create_body;
 mod daemon_args;
@@ -9,6 +10,8 @@ mod error;
 mod events;
 mod flags;
 mod format;
+mod history;
+mod image;
 mod images;
 mod import;
 mod info;
@@ -20,6 +23,7 @@ mod out;
 mod prune;
 mod ps;
 mod run;
+mod save;
 mod session;
 mod signals;
 mod start;
@@ -109,6 +113,13 @@ enum Command {
     Inspect(inspect::InspectArgs),
     /// List images
     Images(images::ImagesArgs),
+    /// Manage images
+    #[command(subcommand)]
+    Image(image::ImageCommand),
+    /// Show the history of an image
+    History(history::HistoryArgs),
+    /// Save one or more images to a tar archive (streamed to STDOUT by default)
+    Save(save::SaveArgs),
     /// Import the contents from a tarball to create a filesystem image
     Import(import::ImportArgs),
     /// Load an image from a tar archive or STDIN
@@ -207,6 +218,9 @@ async fn dispatch(command: Command, host: Host) -> Result<u8, CliError> {
         Command::Logs(args) => logs::logs(&client, args).await,
         Command::Inspect(args) => inspect::inspect(&client, args).await,
         Command::Images(args) => images::images(&client, args).await,
+        Command::Image(command) => image::image(&client, command).await,
+        Command::History(args) => history::history(&client, args).await,
+        Command::Save(args) => save::save(&client, args).await,
         Command::Import(args) => import::import(&client, args).await,
         Command::Load(args) => import::load(&client, args).await,
         Command::Tag(args) => images::tag(&client, args).await,
@@ -226,9 +240,23 @@ async fn dispatch(command: Command, host: Host) -> Result<u8, CliError> {
 fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(Cli, String), clap::Error> {
     let mut command = usage::like_docker(Cli::command());
     let matches = command.try_get_matches_from_mut(args)?;
-    let name = matches.subcommand_name().unwrap_or("").to_owned();
+    let name = path_of(&matches);
     let cli = Cli::from_arg_matches(&matches).map_err(|e| e.format(&mut command))?;
     Ok((cli, name))
+}
+
+/// The command's name, with the group that it is in: `image prune`.
+fn path_of(matches: &clap::ArgMatches) -> String {
+    let mut path = String::new();
+    let mut at = matches;
+    while let Some((name, below)) = at.subcommand() {
+        if !path.is_empty() {
+            path.push(' ');
+        }
+        path.push_str(name);
+        at = below;
+    }
+    path
 }
 
 /// Shows the outcome of one request for each of several names: each name on success, each error;

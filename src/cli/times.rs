@@ -165,6 +165,12 @@ pub(crate) fn go_string(unix: i64) -> String {
     )
 }
 
+/// `2026-11-24T02:30:00Z`, local zone, whole seconds.
+pub(crate) fn rfc3339(unix: i64) -> String {
+    let text = nano_string(unix.saturating_mul(1_000_000_000));
+    text.replacen(".000000000", "", 1)
+}
+
 /// `2026-11-24T02:30:00.000000001Z`, local zone, always nine decimals.
 pub(crate) fn nano_string(unix_nanos: i64) -> String {
     Timestamp::from_nanosecond(i128::from(unix_nanos)).map_or_else(

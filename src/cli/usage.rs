@@ -11,14 +11,26 @@ use super::out::{self, To};
 /// Gives every flag of `command` Docker's behaviour: `--rm=false` and `--rm`, the last of several
 /// wins, values may start with `-`, help is `--help` alone (`-h` is a host name).
 pub(super) fn like_docker(command: Command) -> Command {
+    dress(command, "")
+}
+
+/// `parent` is the group that the command is in.
+fn dress(command: Command, parent: &str) -> Command {
     let top = command.get_name() == "taffrail";
+    let path = match (top, parent) {
+        (true, _) => String::new(),
+        (false, "") => command.get_name().to_owned(),
+        (false, parent) => format!("{parent} {}", command.get_name()),
+    };
     let mut command = command
         .args_override_self(true)
         .disable_help_flag(true)
         .mut_args(|arg| {
             if matches!(arg.get_action(), ArgAction::SetTrue) {
                 optional_bool(arg.action(ArgAction::Set)).default_value("false")
-            } else if ["init", "sig_proxy", "live_restore"].contains(&arg.get_id().as_str()) {
+            } else if ["init", "sig_proxy", "live_restore", "human"]
+                .contains(&arg.get_id().as_str())
+            {
                 optional_bool(arg)
             } else if !arg.is_positional() && arg.get_action().takes_values() {
                 arg.allow_hyphen_values(true)
@@ -26,7 +38,7 @@ pub(super) fn like_docker(command: Command) -> Command {
                 arg
             }
         })
-        .mut_subcommands(like_docker);
+        .mut_subcommands(|command| dress(command, &path));
     let mut help = Arg::new("help")
         .long("help")
         .action(ArgAction::Help)
@@ -41,7 +53,7 @@ pub(super) fn like_docker(command: Command) -> Command {
         command = command.disable_version_flag(true).arg(version);
     }
     command = command.arg(help);
-    match usage_of(command.get_name()) {
+    match usage_of(&path) {
         Some(usage) => command.override_usage(usage),
         None => command,
     }
@@ -52,8 +64,16 @@ fn usage_of(command: &str) -> Option<String> {
         .iter()
         .find(|(name, _)| *name == command)
         .map(|(name, rest)| {
+<<<<<<< HEAD
             let bare = ["tag", "pause", "unpause", "rename", "top"].contains(name);
             let options = if bare { "" } else { "[OPTIONS] " };
+=======
+            let options = if name.ends_with("tag") {
+                ""
+            } else {
+                "[OPTIONS] "
+            };
+>>>>>>> 5949f84 (image: save, prune, layers of removed images; cli: image, save, history; tests: the exam)
             format!("taffrail {name} {options}{rest}")
                 .trim_end()
                 .to_owned()
@@ -67,7 +87,11 @@ pub(super) fn with_usage(line: &str, command: &str) -> String {
 }
 
 /// What follows the flags of each command.
+<<<<<<< HEAD
 const USAGE: &[(&str, &str)] = &[
+=======
+const USAGE: [(&str, &str); 30] = [
+>>>>>>> 5949f84 (image: save, prune, layers of removed images; cli: image, save, history; tests: the exam)
     ("run", "IMAGE [COMMAND] [ARG...]"),
     ("create", "IMAGE [COMMAND] [ARG...]"),
     ("start", "CONTAINER [CONTAINER...]"),
@@ -90,6 +114,17 @@ const USAGE: &[(&str, &str)] = &[
     ("load", ""),
     ("tag", "SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]"),
     ("rmi", "IMAGE [IMAGE...]"),
+    ("history", "IMAGE"),
+    ("save", "IMAGE [IMAGE...]"),
+    ("image history", "IMAGE"),
+    ("image import", "FILE|- [REPOSITORY[:TAG]]"),
+    ("image inspect", "IMAGE [IMAGE...]"),
+    ("image load", ""),
+    ("image ls", "[REPOSITORY[:TAG]]"),
+    ("image prune", ""),
+    ("image rm", "IMAGE [IMAGE...]"),
+    ("image save", "IMAGE [IMAGE...]"),
+    ("image tag", "SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]"),
     ("events", ""),
     ("info", ""),
     ("version", ""),
@@ -110,8 +145,15 @@ fn optional_bool(arg: Arg) -> Arg {
 /// How many arguments a command takes, for those that take a fixed number.
 fn exact(name: &str) -> Option<&'static str> {
     match name {
+<<<<<<< HEAD
         "taffrail tag" | "taffrail rename" => Some("2 arguments"),
         "taffrail attach" => Some("1 argument"),
+=======
+        "taffrail tag" | "taffrail image tag" => Some("2 arguments"),
+        "taffrail attach" | "taffrail logs" | "taffrail history" | "taffrail image history" => {
+            Some("1 argument")
+        }
+>>>>>>> 5949f84 (image: save, prune, layers of removed images; cli: image, save, history; tests: the exam)
         _ => None,
     }
 }

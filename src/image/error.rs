@@ -52,6 +52,17 @@ pub(crate) enum ImageError {
     /// Removed between resolving an image and using it, or deleted by hand.
     #[error("layer {layer} of image {image} is missing")]
     LayerMissing { image: String, layer: String },
+    #[error(
+        "layer {layer} was stored by an older version, without what save needs: remove its images and load them again"
+    )]
+    NoTape { layer: String },
+    #[error("cannot read layer {layer}: {source}")]
+    Play { layer: String, source: io::Error },
+    #[error("{layer} has changed on disk since it was loaded: remove the image and load it again")]
+    Changed { layer: String },
+    /// The client is gone, mostly.
+    #[error("cannot write the archive: {source}")]
+    Write { source: io::Error },
     #[error("{path}: version {found} is newer than {known}, the newest known one")]
     StateVersion {
         path: PathBuf,
@@ -91,6 +102,10 @@ impl ImageError {
             Self::Layer { source, .. } => source.kind(),
             Self::NoRootfs(_)
             | Self::LayerMissing { .. }
+            | Self::NoTape { .. }
+            | Self::Play { .. }
+            | Self::Changed { .. }
+            | Self::Write { .. }
             | Self::StateVersion { .. }
             | Self::Damaged { .. }
             | Self::Mount { .. }

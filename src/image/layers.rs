@@ -13,6 +13,7 @@ use super::compress::{HashReader, decompress};
 use super::error::{ImageError, LayerError, TarError};
 use super::files;
 use super::reference::hex_of;
+use super::tape::{self, Recorder, Taped};
 use super::tarball::TarReader;
 use super::unpack::unpack;
 
@@ -28,6 +29,10 @@ pub(super) struct LayerRecord {
     pub(super) diff_id: String,
     /// Sum of the files' sizes in bytes.
     pub(super) size: u64,
+    /// Length of its uncompressed tar in bytes, which `tape` gives back; layers from before tapes have
+    /// none.
+    #[serde(default)]
+    pub(super) tar_size: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -142,14 +147,25 @@ pub(super) fn short(chain_id: &str) -> &str {
     hex.get(..SHORT).unwrap_or(hex)
 }
 
-/// Unpacks a layer (plain, gzip or zstd) into `folder/diff`. With a digest given, the uncompressed tar
-/// must have it; without, the archive must be complete by its end marker. Returns digest and size.
+/// What is known of a layer once it is unpacked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Staged {
+    /// Digest of the uncompressed tar.
+    pub(super) diff_id: String,
+    /// Sum of the files' sizes in bytes.
+    pub(super) size: u64,
+    /// Length of the uncompressed tar in bytes.
+    pub(super) tar_size: u64,
+}
+
+/// Unpacks a layer (plain, gzip or zstd) into `folder/diff` and records its tape. With a digest given,
+/// the uncompressed tar must have it; without, the archive must be complete by its end marker.
 pub(super) fn stage(
     stream: &mut dyn Read,
     expected: Option<&str>,
     folder: &Path,
     lower: &[PathBuf],
-) -> Result<(String, u64), LayerError> {
+) -> Result<Staged, LayerError> {
     let diff = folder.join("diff");
     // The mode is what containers see of a root that the archive does not describe.
     fs::create_dir_all(&diff)
@@ -162,13 +178,27 @@ pub(super) fn stage(
             path: diff.clone(),
             source,
         })?;
+    let record = |source| LayerError::Io {
+        action: "record the headers in",
+        path: folder.join(tape::NAME),
+        source,
+    };
+    let recorder = Recorder::create(folder).map_err(record)?;
     let plain = decompress(stream).map_err(TarError::from)?;
-    let mut tar = TarReader::new(HashReader::new(plain));
+    let mut tar = TarReader::new(Taped::new(HashReader::new(plain), Some(recorder)));
     let size = unpack(&mut tar, &diff, lower)?;
-    let rest = tar.finish(expected.is_none())?;
-    let (found, _) = rest.finish().map_err(TarError::from)?;
-    check(&found, expected)?;
-    Ok((found, size))
+    // To the stream's end, what follows the archive included.
+    let (rest, recorder) = tar.finish(expected.is_none())?.into_parts();
+    let (diff_id, tar_size) = rest.finish().map_err(TarError::from)?;
+    check(&diff_id, expected)?;
+    if let Some(recorder) = recorder {
+        recorder.finish().map_err(record)?;
+    }
+    Ok(Staged {
+        diff_id,
+        size,
+        tar_size,
+    })
 }
 
 /// Compares the digest of a layer that is known already.
@@ -192,15 +222,15 @@ fn check(found: &str, expected: Option<&str>) -> Result<(), LayerError> {
 pub(super) fn write_record(
     folder: &Path,
     chain_id: &str,
-    diff_id: &str,
-    size: u64,
+    staged: &Staged,
 ) -> Result<(), ImageError> {
     let path = folder.join("layer.json");
     let record = LayerRecord {
         version: VERSION,
         chain_id: chain_id.to_owned(),
-        diff_id: diff_id.to_owned(),
-        size,
+        diff_id: staged.diff_id.clone(),
+        size: staged.size,
+        tar_size: Some(staged.tar_size),
     };
     let bytes = serde_json::to_vec(&record).map_err(|source| ImageError::Damaged {
         path: path.clone(),

@@ -2,7 +2,8 @@
 //!
 //! On disk, below the data root:
 //! - `image/repositories.json`: images and names (module `state`); `image/configs/<hex>`: configurations
-//! - `overlay-layers/<chain id>/`: unpacked layers (module `layers`)
+//! - `overlay-layers/<chain id>/`: unpacked layers (module `layers`), and what gives back their tars
+//!   (module `tape`)
 //! - `overlay/<container>/`: root file systems (module `rootfs`)
 //! - `tmp/image-*`: work in progress, removed at the next start
 //!
@@ -21,8 +22,10 @@ mod oci;
 mod reference;
 mod remove;
 mod rootfs;
+mod save;
 mod state;
 mod store;
+mod tape;
 mod tarball;
 #[cfg(test)]
 mod tests;
@@ -34,5 +37,6 @@ pub(crate) use self::{
     config::{History, Image},
     error::ImageError,
     remove::{InUse, Removed},
+    save::Archive,
     store::{ImageStore, LoadEvent},
 };

@@ -17,8 +17,15 @@ pub(crate) struct InUse {
 pub(crate) enum Removed {
     /// A familiar name.
     Untagged(String),
-    /// `sha256:...`
+    /// An image: `sha256:...`
     Deleted(String),
+    /// A layer that nothing needs any more.
+    Layer {
+        /// With what lies below it (ChainID): `sha256:...`
+        id: String,
+        /// Sum of its files' sizes in bytes.
+        size: u64,
+    },
 }
 
 /// What to do, decided before anything is changed.

@@ -254,6 +254,11 @@ impl State {
             .collect()
     }
 
+    /// The image that a key of names means.
+    pub(super) fn named(&self, key: &str) -> Option<String> {
+        self.saved.names.get(key).cloned()
+    }
+
     pub(super) fn list(&self) -> Vec<Arc<Image>> {
         self.images.values().cloned().collect()
     }
@@ -328,7 +333,7 @@ impl State {
         Ok(())
     }
 
-    fn config_path(&self, id: &str) -> PathBuf {
+    pub(super) fn config_path(&self, id: &str) -> PathBuf {
         self.folder.join("configs").join(hex_of(id).unwrap_or(id))
     }
 

@@ -17,7 +17,7 @@ use super::reference::{Reference, check_tag};
 use super::remove::{self, InUse, Removed};
 use super::rootfs::Rootfs;
 use super::state::{State, now};
-use super::{changes, files};
+use super::{changes, files, save};
 
 const TEMPORARY: &str = "image-";
 
@@ -30,6 +30,13 @@ pub(crate) enum LoadEvent {
         id: String,
         /// Familiar: `busybox:latest`
         name: Option<String>,
+    },
+    /// A name has meant another image until now.
+    Renamed {
+        /// Familiar: `busybox:latest`
+        name: String,
+        /// `sha256:...`
+        old: String,
     },
 }
 
@@ -138,6 +145,31 @@ impl ImageStore {
         Ok(())
     }
 
+    /// Runs `write` on an archive of images, whose layers stay until it is through. `prepared` gets
+    /// their ids first: an error before that has written nothing.
+    pub(crate) fn save(
+        &self,
+        names: &[String],
+        prepared: &mut dyn FnMut(&[String]),
+        out: &mut dyn std::io::Write,
+    ) -> Result<(), ImageError> {
+        let (archive, ids, chain) = {
+            let state = self.lock();
+            let chosen = save::choose(&state, names)?;
+            let chain: Vec<String> = chosen
+                .iter()
+                .flat_map(|one| one.image.chain.iter().cloned())
+                .collect();
+            let ids: Vec<String> = chosen.iter().map(|one| one.image.id.clone()).collect();
+            let archive = save::Archive::prepare(&state, &self.layers, &chosen)?;
+            (archive, ids, self.pin_in(state, &chain))
+        };
+        prepared(&ids);
+        let result = archive.write(out);
+        drop(chain);
+        result
+    }
+
     /// Makes an image of one layer from a root file system's tar (plain, gzip or zstd). `changes` are
     /// Dockerfile instructions.
     pub(crate) fn import(
@@ -162,8 +194,9 @@ impl ImageStore {
         let container_config = changes::apply(changes)?;
         let work = self.work_folder()?;
         let folder = work.path().join("layer");
-        let (diff_id, size) =
+        let layer =
             layers::stage(tar, None, &folder, &[]).map_err(layer_error("root file system"))?;
+        let diff_id = layer.diff_id.clone();
         let comment = if message.is_empty() {
             "Imported from -"
         } else {
@@ -173,7 +206,7 @@ impl ImageStore {
         let image = config::parse("imported image", &config)?;
         let _pin = self.pin(&image.chain);
         // With one layer both ids are the same.
-        layers::write_record(&folder, &diff_id, &diff_id, size)?;
+        layers::write_record(&folder, &diff_id, &layer)?;
         let id = image.id.clone();
         self.publish(vec![Staged {
             image,
@@ -233,10 +266,46 @@ impl ImageStore {
                 .collect();
             if plan.delete {
                 done.push(Removed::Deleted(id));
-                self.collect(&state, &image.chain);
+                // As Docker: the layers, too, topmost first.
+                let gone = self.collect(&state, &image.chain);
+                let layer = |(id, size)| Removed::Layer { id, size };
+                done.extend(gone.into_iter().rev().map(layer));
             }
             return Ok(done);
         }
+    }
+
+    /// Removes the images that no container uses: without a name, or all with `named`; of them those
+    /// that `chosen` takes. What cannot be removed stays, as by Docker.
+    pub(crate) fn prune(
+        &self,
+        named: bool,
+        chosen: &dyn Fn(&Image) -> bool,
+        in_use: &dyn Fn(&str) -> Option<InUse>,
+    ) -> Vec<(Arc<Image>, Vec<Removed>)> {
+        let mut pruned = Vec::new();
+        for image in self.list() {
+            if !(named || image.repo_tags.is_empty()) || !chosen(&image) {
+                continue;
+            }
+            let names = self.lock().references(&image.id);
+            let wanted = if names.is_empty() {
+                vec![image.id.clone()]
+            } else {
+                names
+            };
+            let mut removed = Vec::new();
+            for name in wanted {
+                match self.remove(&name, false, false, in_use) {
+                    Ok(done) => removed.extend(done),
+                    Err(error) => tracing::debug!(image = name, error = %error, "not pruned"),
+                }
+            }
+            if !removed.is_empty() {
+                pruned.push((image, removed));
+            }
+        }
+        pruned
     }
 
     /// Makes a container's folders. Its layers stay until `remove_rootfs`, also without their image.
@@ -286,7 +355,11 @@ impl ImageStore {
     }
 
     fn pin(&self, chain: &[String]) -> Pins<'_> {
-        let mut state = self.lock();
+        self.pin_in(self.lock(), chain)
+    }
+
+    /// As `pin`, without giving the lock away before.
+    fn pin_in(&self, mut state: MutexGuard<'_, State>, chain: &[String]) -> Pins<'_> {
         for id in chain {
             *state.pinned.entry(id.clone()).or_default() += 1;
         }
@@ -337,10 +410,10 @@ impl ImageStore {
                 }
                 None => {
                     let folder = work.join(format!("layer-{}-{}", before.len(), new.len()));
-                    let (_, size) = read_blob(blob, diff_id, |stream| {
+                    let layer = read_blob(blob, diff_id, |stream| {
                         layers::stage(stream, Some(diff_id), &folder, &lower)
                     })?;
-                    layers::write_record(&folder, chain_id, diff_id, size)?;
+                    layers::write_record(&folder, chain_id, &layer)?;
                     let diff = folder.join("diff");
                     new.push((chain_id.clone(), folder));
                     diff
@@ -381,6 +454,14 @@ impl ImageStore {
                 });
             }
             for tag in item.tags {
+                if let Some(old) = tag.tagged().and_then(|key| state.named(&key))
+                    && old != id
+                {
+                    events.push(LoadEvent::Renamed {
+                        name: tag.familiar(),
+                        old,
+                    });
+                }
                 events.push(LoadEvent::Loaded {
                     id: id.clone(),
                     name: Some(tag.familiar()),
@@ -398,18 +479,19 @@ impl ImageStore {
         Ok(events)
     }
 
-    /// Removes those of `candidates` that no image, container or load needs. A failure is a line in
-    /// the log: the next start tries again.
-    fn collect(&self, state: &State, candidates: &[String]) {
+    /// Removes those of `candidates` that no image, container or load needs, and tells which. A failure
+    /// is a line in the log: the next start tries again.
+    fn collect(&self, state: &State, candidates: &[String]) -> Vec<(String, u64)> {
+        let mut gone = Vec::new();
         // An image that could not be read may need any of them.
         if candidates.is_empty() || state.damaged {
-            return;
+            return gone;
         }
         let used = match self.rootfs.layers_in_use() {
             Ok(used) => used,
             Err(error) => {
                 tracing::warn!(error = %error, "unused layers are kept: users of layers unknown");
-                return;
+                return gone;
             }
         };
         let mut needed: HashSet<String> = used.into_iter().collect();
@@ -420,10 +502,15 @@ impl ImageStore {
             if needed.contains(layer) || state.pinned.contains_key(layer) {
                 continue;
             }
-            if let Err(error) = self.layers.remove(layer, &self.temporary) {
-                tracing::warn!(layer = %layer, error = %error, "unused layer left behind");
+            let size = self.layers.record(layer).ok().flatten().map(|r| r.size);
+            match self.layers.remove(layer, &self.temporary) {
+                Ok(()) => gone.extend(size.map(|size| (layer.clone(), size))),
+                Err(error) => {
+                    tracing::warn!(layer = %layer, error = %error, "unused layer left behind");
+                }
             }
         }
+        gone
     }
 }
 

@@ -99,6 +99,11 @@ impl<R: Read> TarReader<R> {
         }
     }
 
+    /// What the archive is read from.
+    pub(super) fn inner_mut(&mut self) -> &mut R {
+        &mut self.inner
+    }
+
     /// The next entry; what is left of the current one is skipped.
     pub(super) fn next(&mut self) -> Result<Option<Entry>, TarError> {
         let mut extended = Extended::default();

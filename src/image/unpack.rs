@@ -25,6 +25,7 @@ use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, geteuid, linkat, symlinkat, unlinkat};
 
 use super::error::LayerError;
+use super::tape::{Recorder, Taped};
 use super::tarball::{Entry, Kind, TarReader};
 
 const WHITEOUT: &[u8] = b".wh.";
@@ -39,7 +40,7 @@ const BUFFER: usize = 128 * 1024;
 /// below, topmost first: a folder that the archive does not name gets owner and mode from there.
 /// Returns the sum of the files' sizes in bytes.
 pub(super) fn unpack<R: Read>(
-    tar: &mut TarReader<R>,
+    tar: &mut TarReader<Taped<R>>,
     root: &Path,
     lower: &[PathBuf],
 ) -> Result<u64, LayerError> {
@@ -52,6 +53,7 @@ pub(super) fn unpack<R: Read>(
         parent: None,
         times: BTreeMap::new(),
         privileged: geteuid().is_root(),
+        replaced: 0,
         buffer: vec![0; BUFFER],
     };
     let mut size: u64 = 0;
@@ -73,6 +75,8 @@ struct Target {
     /// Times of folders, set last because filling a folder changes them.
     times: BTreeMap<Vec<u8>, (i64, u32)>,
     privileged: bool,
+    /// Objects that were replaced by a later entry.
+    replaced: u64,
     buffer: Vec<u8>,
 }
 
@@ -130,7 +134,11 @@ impl Place<'_> {
 }
 
 impl Target {
-    fn apply<R: Read>(&mut self, entry: &Entry, tar: &mut TarReader<R>) -> Result<(), LayerError> {
+    fn apply<R: Read>(
+        &mut self,
+        entry: &Entry,
+        tar: &mut TarReader<Taped<R>>,
+    ) -> Result<(), LayerError> {
         let shown = String::from_utf8_lossy(&entry.path).into_owned();
         let components = components(&entry.path, &shown)?;
         let Some((name, folder)) = components.split_last() else {
@@ -189,7 +197,7 @@ impl Target {
         &mut self,
         entry: &Entry,
         place: &Place<'_>,
-        tar: &mut TarReader<R>,
+        tar: &mut TarReader<Taped<R>>,
     ) -> Result<bool, LayerError> {
         let mut replaced = false;
         let mut over_whiteout = false;
@@ -198,7 +206,8 @@ impl Target {
                 return Ok(false);
             }
             over_whiteout = is_whiteout(&stat);
-            self.remove(place, &stat)?;
+            let kept = tar.inner_mut().tape.as_mut().map(Recorder::replaced);
+            self.remove(place, &stat, kept.as_deref())?;
             replaced = true;
         }
         match entry.kind {
@@ -231,7 +240,26 @@ impl Target {
         Ok(replaced)
     }
 
-    fn remove(&mut self, place: &Place<'_>, stat: &FileStat) -> Result<(), LayerError> {
+    /// Takes an object away that another entry of the tar replaces. What has content goes to the folder
+    /// `kept`, if there is one: the layer's tape needs it.
+    fn remove(
+        &mut self,
+        place: &Place<'_>,
+        stat: &FileStat,
+        kept: Option<&Path>,
+    ) -> Result<(), LayerError> {
+        let file = stat.st_mode & libc::S_IFMT == libc::S_IFREG && stat.st_size > 0;
+        if let Some(kept) = kept.filter(|_| file || is_folder(stat)) {
+            let target = kept.join(self.replaced.to_string());
+            self.replaced += 1;
+            return std::fs::create_dir_all(kept)
+                .and_then(|()| std::fs::rename(place.path(), target))
+                .map_err(|source| LayerError::Apply {
+                    name: place.shown.to_owned(),
+                    action: "replace it",
+                    source,
+                });
+        }
         if is_folder(stat) {
             // The standard library removes a tree without following links.
             std::fs::remove_dir_all(place.path()).map_err(|source| LayerError::Apply {
@@ -249,7 +277,7 @@ impl Target {
         &mut self,
         entry: &Entry,
         place: &Place<'_>,
-        tar: &mut TarReader<R>,
+        tar: &mut TarReader<Taped<R>>,
     ) -> Result<(), LayerError> {
         let flags =
             OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
@@ -268,6 +296,13 @@ impl Target {
                 source,
             }
         };
+        let whole = [(0, entry.size)];
+        let pieces = entry.fragments.as_deref().unwrap_or(&whole);
+        let stored: u64 = pieces.iter().map(|(_, len)| len).sum();
+        if let Some(tape) = tar.inner_mut().tape.as_mut().filter(|_| stored > 0) {
+            tape.begin_file(&entry.path, pieces, &file)
+                .map_err(failed("record it"))?;
+        }
         match &entry.fragments {
             None => copy(tar, &mut file, entry.size, &mut self.buffer, place)?,
             Some(fragments) => {
@@ -278,6 +313,9 @@ impl Target {
                 }
                 file.set_len(entry.size).map_err(failed("size the file"))?;
             }
+        }
+        if let Some(tape) = &mut tar.inner_mut().tape {
+            tape.end_file();
         }
         Ok(())
     }
@@ -498,7 +536,7 @@ fn apply_whiteout(place: &Place<'_>, name: &[u8]) -> Result<(), LayerError> {
 
 /// Copies exactly `len` bytes of the current entry.
 fn copy<R: Read>(
-    tar: &mut TarReader<R>,
+    tar: &mut TarReader<Taped<R>>,
     file: &mut File,
     mut len: u64,
     buffer: &mut [u8],

@@ -161,7 +161,10 @@ fn oci_layouts() {
         .load(&gzip(&layout.done()))
         .unwrap()
         .into_iter()
-        .map(|LoadEvent::Loaded { name, .. }| name.unwrap())
+        .filter_map(|event| match event {
+            LoadEvent::Loaded { name, .. } => name,
+            LoadEvent::Renamed { .. } => None,
+        })
         .collect();
     loaded.sort();
     assert_eq!(loaded, ["busybox:1", "multi:3", "y:2"]);

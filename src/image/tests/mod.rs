@@ -3,6 +3,7 @@
 mod load;
 mod names;
 mod root;
+mod save;
 mod unpack;
 
 use std::io::Write as _;
@@ -14,6 +15,7 @@ use tempfile::TempDir;
 use super::compress::digest;
 use super::config::host_architecture;
 use super::error::ImageError;
+use super::remove::{InUse, Removed};
 use super::store::{ImageStore, LoadEvent};
 
 /// A tar under construction; names are written as they are, also hostile ones.
