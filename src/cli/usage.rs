@@ -64,16 +64,9 @@ fn usage_of(command: &str) -> Option<String> {
         .iter()
         .find(|(name, _)| *name == command)
         .map(|(name, rest)| {
-<<<<<<< HEAD
-            let bare = ["tag", "pause", "unpause", "rename", "top"].contains(name);
+            let last = name.rsplit(' ').next().unwrap_or(name);
+            let bare = ["tag", "pause", "unpause", "rename", "top"].contains(&last);
             let options = if bare { "" } else { "[OPTIONS] " };
-=======
-            let options = if name.ends_with("tag") {
-                ""
-            } else {
-                "[OPTIONS] "
-            };
->>>>>>> 5949f84 (image: save, prune, layers of removed images; cli: image, save, history; tests: the exam)
             format!("taffrail {name} {options}{rest}")
                 .trim_end()
                 .to_owned()
@@ -87,11 +80,7 @@ pub(super) fn with_usage(line: &str, command: &str) -> String {
 }
 
 /// What follows the flags of each command.
-<<<<<<< HEAD
 const USAGE: &[(&str, &str)] = &[
-=======
-const USAGE: [(&str, &str); 30] = [
->>>>>>> 5949f84 (image: save, prune, layers of removed images; cli: image, save, history; tests: the exam)
     ("run", "IMAGE [COMMAND] [ARG...]"),
     ("create", "IMAGE [COMMAND] [ARG...]"),
     ("start", "CONTAINER [CONTAINER...]"),
@@ -145,15 +134,8 @@ fn optional_bool(arg: Arg) -> Arg {
 /// How many arguments a command takes, for those that take a fixed number.
 fn exact(name: &str) -> Option<&'static str> {
     match name {
-<<<<<<< HEAD
-        "taffrail tag" | "taffrail rename" => Some("2 arguments"),
-        "taffrail attach" => Some("1 argument"),
-=======
-        "taffrail tag" | "taffrail image tag" => Some("2 arguments"),
-        "taffrail attach" | "taffrail logs" | "taffrail history" | "taffrail image history" => {
-            Some("1 argument")
-        }
->>>>>>> 5949f84 (image: save, prune, layers of removed images; cli: image, save, history; tests: the exam)
+        "taffrail tag" | "taffrail image tag" | "taffrail rename" => Some("2 arguments"),
+        "taffrail attach" | "taffrail history" | "taffrail image history" => Some("1 argument"),
         _ => None,
     }
 }

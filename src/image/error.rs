@@ -15,6 +15,9 @@ pub(crate) enum ImageError {
     /// `detail` is empty or begins with `: `.
     #[error("invalid reference format{detail}")]
     Reference { detail: String },
+    /// A name with a digest, where only a tag can be given.
+    #[error("{0} digest reference")]
+    DigestReference(&'static str),
     #[error(
         "conflict: unable to remove repository reference \"{reference}\" (must force) - container {container} is using its referenced image {image}"
     )]
@@ -93,7 +96,10 @@ impl ImageError {
     pub(crate) fn kind(&self) -> ErrorKind {
         match self {
             Self::NoSuchImage(_) => ErrorKind::NotFound,
-            Self::Reference { .. } | Self::Change(_) | Self::ContainerId(_) => ErrorKind::Invalid,
+            Self::Reference { .. }
+            | Self::DigestReference(_)
+            | Self::Change(_)
+            | Self::ContainerId(_) => ErrorKind::Invalid,
             Self::ReferenceInUse { .. }
             | Self::ManyRepositories { .. }
             | Self::UsedByRunning { .. }

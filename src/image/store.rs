@@ -183,9 +183,7 @@ impl ImageStore {
             Some(text) => {
                 let tag = Reference::parse(text)?;
                 if tag.digest.is_some() {
-                    return Err(ImageError::Reference {
-                        detail: ": cannot import digest reference".to_owned(),
-                    });
+                    return Err(ImageError::DigestReference("cannot import"));
                 }
                 Some(tag.with_default_tag())
             }
@@ -222,9 +220,9 @@ impl ImageStore {
     pub(crate) fn tag(&self, image: &str, repo: &str, tag: &str) -> Result<(), ImageError> {
         let mut name = Reference::parse(repo)?;
         if name.digest.is_some() {
-            return Err(ImageError::Reference {
-                detail: ": refusing to create a tag with a digest reference".to_owned(),
-            });
+            return Err(ImageError::DigestReference(
+                "refusing to create a tag with a",
+            ));
         }
         if !tag.is_empty() {
             check_tag(tag)?;

@@ -194,13 +194,13 @@ pub(super) fn check_update(
         "memory nodes",
     )?;
     if host.blkio_weight > 0 {
-        if !(10..=1000).contains(&host.blkio_weight) {
-            return Err(Problem::BlkioWeight.into());
-        }
+        // As Docker: what is discarded is not checked.
         if !layout.has_blkio_weight() {
             warnings.push(
                 "Your kernel does not support Block I/O weight or the cgroup is not mounted. Weight discarded.".to_owned(),
             );
+        } else if !(10..=1000).contains(&host.blkio_weight) {
+            return Err(Problem::BlkioWeight.into());
         }
     }
     for list in [

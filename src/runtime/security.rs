@@ -43,7 +43,9 @@ pub(crate) fn default_readonly_paths() -> Vec<String> {
 /// `SecurityOptions` of `info`.
 pub(crate) fn security_options() -> Vec<String> {
     let mut out = vec!["name=seccomp,profile=default".to_owned()];
-    if Path::new("/proc/self/ns/cgroup").exists() {
+    // As Docker: where containers get a cgroup namespace of their own unless they ask for the host's.
+    let private = super::cgroup_layout().version() == "2";
+    if private && Path::new("/proc/self/ns/cgroup").exists() {
         out.push("name=cgroupns".to_owned());
     }
     out

@@ -79,7 +79,9 @@ pub(crate) fn validate_update(host: &HostConfig) -> Result<Vec<String>, RuntimeE
 
 fn refuse_unbuilt(host: &HostConfig) -> Result<(), RuntimeError> {
     let refuse = |what: String, hint| Err(RuntimeError::NotBuilt { what, hint });
-    if !host.port_bindings.is_empty() || host.publish_all_ports {
+    // Without a network of its own a container keeps what it was given, and nothing is published.
+    let own_network = !["none", "host"].contains(&host.network_mode.as_str());
+    if own_network && (!host.port_bindings.is_empty() || host.publish_all_ports) {
         let ports: Vec<&str> = host.port_bindings.keys().map(String::as_str).collect();
         return refuse(
             format!("publishing ports ({})", ports.join(", ")),
@@ -187,6 +189,14 @@ mod tests {
             refusal(|h| h.publish_all_ports = true).0,
             ErrorKind::Invalid
         );
+        let mut none = HostConfig {
+            network_mode: "none".into(),
+            publish_all_ports: true,
+            ..Default::default()
+        };
+        none.port_bindings
+            .insert("80/tcp".into(), serde_json::json!([]));
+        assert!(validate_create(&config(), &none).is_ok());
         let web = HostConfig {
             network_mode: "web".into(),
             ..Default::default()

@@ -3,6 +3,7 @@
 
     exam.py --bin target/debug                  both engines, all cases
     exam.py --bin target/debug ps 'logs tail'   cases whose file or name has one of these words
+    exam.py --bin target/debug --own-client     Taffrail's command line in place of docker's, on Taffrail
     exam.py --bin target/debug --alone          no dockerd: shows what Taffrail answers
 
 A file in cases/ has cases: `== name`, then commands, one a line, each run by bash. Of each command stdout,
@@ -85,12 +86,17 @@ IMAGES = {
 
 
 class Engine:
-    def __init__(self, name, binaries):
+    def __init__(self, name, binaries, own_client=False):
         self.name = name
+        self.own_client = own_client
         self.root = pathlib.Path(tempfile.mkdtemp(prefix="exam-"))
         self.socket = str(self.root / "s")
         (self.root / "config.json").write_text("{}")
         (self.root / "home").mkdir()
+        (self.root / "bin").mkdir()
+        if own_client:
+            (self.root / "bin/docker").write_text(f'#!/bin/sh\nexec {binaries.resolve()}/taffrail "$@"\n')
+            (self.root / "bin/docker").chmod(0o755)
         if name == "dockerd":
             command = ["dockerd", "--bridge", "none", "--iptables=false"]
         else:
@@ -122,7 +128,7 @@ class Engine:
                        check=True, capture_output=True)
 
     def environment(self):
-        kept = {key: os.environ[key] for key in ("PATH", "TMPDIR") if key in os.environ}
+        kept = {"PATH": f"{self.root}/bin:{os.environ['PATH']}"}
         return {**kept, "DOCKER_HOST": "unix://" + self.socket, "DOCKER_CONFIG": str(self.root / "home"),
                 "HOME": str(self.root / "home"), "DOCKER_CLI_HINTS": "false", "LC_ALL": "C.UTF-8", "TERM": "xterm",
                 "TZ": "UTC", "EXAM": str(HERE / "exam.py"), "ENGINE": self.name, "SOCKET": self.socket}
@@ -235,8 +241,8 @@ class Known:
 def read_known():
     """Blocks of `why:`, perhaps `case:`, and what differs.
 
-    `-` and `+` lines as the difference has them (`~-`, `~+`: a pattern); `s/PATTERN/TEXT/` replaces in
-    what dockerd shows.
+    `-` and `+` lines as the difference has them (`~-`, `~+`: a pattern); `s/PATTERN/TEXT/` (or with `|`)
+    replaces in what dockerd shows.
     """
     blocks = []
     for line in (HERE / "known.txt").read_text().splitlines():
@@ -244,8 +250,8 @@ def read_known():
             blocks.append(Known(line[5:]))
         elif line.startswith("case: "):
             blocks[-1].case = line[6:]
-        elif line.startswith("s/"):
-            _, pattern, text, _ = line.split("/")
+        elif line[:2] in ("s/", "s|"):
+            _, pattern, text, _ = line.split(line[1])
             blocks[-1].replace.append((re.compile(pattern), text))
         elif line[:1] in ("-", "+", "~"):
             blocks[-1].lines.append(line)
@@ -271,6 +277,8 @@ class Normaliser:
 
     def __call__(self, line):
         line = line.replace(str(self.engine.root), "<root>")
+        if self.engine.own_client:
+            line = line.replace("taffrail", "docker").replace("Taffrail", "Docker")
         line = re.sub(r"\b[0-9a-f]{64}\b", self.number, line)
         line = re.sub(r"\b(?=[0-9a-f]*\d)[0-9a-f]{12}\b", self.number, line)
         line = re.sub(TIME, "<time>", line)
@@ -346,6 +354,7 @@ def main():
     parser.add_argument("words", nargs="*")
     parser.add_argument("--bin", type=pathlib.Path, default=pathlib.Path("target/fast"))
     parser.add_argument("--alone", action="store_true")
+    parser.add_argument("--own-client", action="store_true")
     parser.add_argument("--show", action="store_true", help="print what every command showed")
     parser.add_argument("--jobs", type=int, default=1, help="pairs of daemons")
     args = parser.parse_args()
@@ -357,7 +366,8 @@ def main():
     bad = []
 
     def work(_):
-        engines = [Engine(name, args.bin) for name in (["taffrail"] if args.alone else ["taffrail", "dockerd"])]
+        names = ["taffrail"] if args.alone else ["taffrail", "dockerd"]
+        engines = [Engine(name, args.bin, args.own_client and name == "taffrail") for name in names]
         try:
             with concurrent.futures.ThreadPoolExecutor(2) as pool:
                 while True:
