@@ -57,6 +57,9 @@ impl Log for Disk {
         self.side.write_all_at(entry, at).unwrap();
         true
     }
+    fn sync(&mut self) -> Result<(), Full> {
+        Ok(())
+    }
     fn commit(&mut self, slot: &Slot, _: u8) {
         self.committed = *slot;
     }
@@ -317,7 +320,9 @@ impl Written {
     pub fn lose(&mut self, stream: usize, bytes: &[u8], time: u64) {
         let before = self.slot.next_seq;
         self.slot.consumed = 0;
-        capture::drop_batch(&mut self.disk, &mut self.slot, stream, bytes, time, 28);
+        let ring = Ring::new(&mut self.rings[stream]);
+        let (disk, slot) = (&mut self.disk, &mut self.slot);
+        capture::drop_batch(disk, slot, &ring, stream, bytes, time, 28);
         self.open[stream].clear();
         let lost = self.slot.next_seq - before;
         if lost > 0 {
