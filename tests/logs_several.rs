@@ -260,3 +260,74 @@ fn usage_of_logs_is_shown() {
     }
     daemon.finish();
 }
+#[test]
+fn several_are_followed_to_their_ends() {
+    need!(taffrail_only());
+    let daemon = Daemon::start();
+    let ids = [ticker(&daemon, "short", 30), ticker(&daemon, "long", 120)];
+    let shown = daemon
+        .taffrail(["logs", "-f", "-t", "short", "long"])
+        .deadline(60)
+        .output();
+    let lines = timed(&shown.ok());
+    complete(&lines, "short", 30);
+    complete(&lines, "long", 120);
+    for id in &ids {
+        assert_eq!(daemon.wait_exit(id, 30), 0);
+    }
+    daemon.finish();
+}
+
+/// The cursor at the end of a log is a trailer; what it leaves out comes behind it.
+#[test]
+fn a_cursor_goes_on_exactly_behind() {
+    need!(taffrail_only());
+    let daemon = Daemon::start();
+    let id = daemon.run_detached(&["--name", "web", IMAGE, "sh", "-c", "echo one; echo two"]);
+    daemon.wait_exit(&id, 20);
+    let shown = daemon.taffrail(["logs", "--show-cursor", "web"]).output();
+    shown.code(0).stdout_is("one\ntwo\n");
+    let err = shown.err();
+    let cursor = err
+        .trim()
+        .strip_prefix("cursor: ")
+        .unwrap_or_else(|| panic!("{shown}"));
+    daemon
+        .taffrail(["logs", "--cursor", cursor, "web"])
+        .output()
+        .code(0)
+        .stdout_is("");
+    daemon.taffrail(["start", "web"]).output().code(0);
+    daemon.wait_exit(&id, 20);
+    daemon
+        .taffrail(["logs", "--cursor", cursor, "web"])
+        .output()
+        .code(0)
+        .stdout_is("one\ntwo\n");
+    daemon
+        .taffrail(["logs", "--run", "-1", "web"])
+        .output()
+        .code(0)
+        .stdout_is("one\ntwo\n");
+    daemon
+        .taffrail(["logs", "--run", "2", "--grep", "^t.o$", "web"])
+        .output()
+        .code(0)
+        .stdout_is("two\n");
+    daemon
+        .taffrail(["logs", "--run", "7", "web"])
+        .output()
+        .code(0)
+        .stdout_is("");
+    let json = daemon
+        .taffrail(["logs", "--json", "--tail", "1", "web"])
+        .output()
+        .ok();
+    let record: serde_json::Value =
+        serde_json::from_str(json.lines().next().expect("a line")).expect("json");
+    assert_eq!(
+        (&record["Line"], &record["Source"]),
+        (&"two\n".into(), &"stdout".into())
+    );
+    daemon.finish();
+}

@@ -17,6 +17,7 @@ mod golden;
 mod kill_daemon;
 mod kill_monitor;
 mod lifecycle;
+mod logs_kept;
 mod logs_read;
 mod logs_several;
 mod long_lines;

@@ -39,6 +39,11 @@ impl Container {
         self.upkeep().0
     }
 
+    /// `compress`.
+    pub(crate) fn compresses(&self) -> bool {
+        self.upkeep().1
+    }
+
     fn upkeep(&self) -> (u64, bool) {
         *self
             .upkeep

@@ -38,6 +38,21 @@ pub(crate) fn metrics(text: &mut Text, counters: &LogCounters, spool_bound: u64)
         "Syncs of logs that failed.",
     )
     .value(get(&counters.sync_failures));
+    text.counter(
+        "taffrail_log_compressed_from_bytes_total",
+        "Bytes of log files that were compressed, before.",
+    )
+    .value(get(&counters.compressed_from));
+    text.counter(
+        "taffrail_log_compressed_to_bytes_total",
+        "Bytes of the same files after.",
+    )
+    .value(get(&counters.compressed_to));
+    text.counter(
+        "taffrail_log_compress_failures_total",
+        "Log files whose compression failed; it is tried again.",
+    )
+    .value(get(&counters.compress_failures));
     text.gauge(
         "taffrail_log_spool_bound_bytes",
         "What the spools of all containers together may take.",

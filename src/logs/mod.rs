@@ -2,6 +2,7 @@
 //! the spool out, syncs what was written and compresses what is closed. None of it stands between
 //! an application and its log; with the daemon down all of it waits.
 
+mod compress;
 mod holds;
 mod metrics;
 mod shares;
@@ -31,10 +32,15 @@ pub(crate) struct LogCounters {
     pub(crate) sync_age_ms: AtomicU64,
     /// Syncs that failed.
     pub(crate) sync_failures: AtomicU64,
+    /// Bytes of files before and after their compression.
+    pub(crate) compressed_from: AtomicU64,
+    pub(crate) compressed_to: AtomicU64,
+    pub(crate) compress_failures: AtomicU64,
 }
 
 /// Starts the work. It ends with the daemon's runtime.
 pub(crate) fn start(daemon: &Arc<Daemon>) {
     tokio::spawn(spool::run(Arc::clone(daemon)));
     tokio::spawn(sync::run(Arc::clone(daemon)));
+    compress::start(daemon);
 }

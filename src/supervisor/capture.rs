@@ -16,6 +16,7 @@ use tokio::sync::{Notify, watch};
 use super::attach::{AttachHub, AttachStream};
 use super::log_end::LogEnd;
 use super::page::Page;
+use super::publish::Publishes;
 use super::seqpacket::SeqPacket;
 use super::stdin::StdinWriter;
 use super::{Supervisor, SupervisorError, open_fifo};
@@ -76,6 +77,7 @@ pub(crate) struct Capture {
     kick: Notify,
     master: Mutex<Option<Arc<OwnedFd>>>,
     hub: AttachHub,
+    publishes: Publishes,
     /// The third holder of the pipes, beside monitor and keeper.
     _pipes: Vec<File>,
 }
@@ -105,6 +107,7 @@ impl Capture {
             kick: Notify::new(),
             master: Mutex::default(),
             hub: AttachHub::new(dir.join("attach")),
+            publishes: Publishes::default(),
             _pipes: pipes,
             dir,
         }))
@@ -221,6 +224,7 @@ impl Capture {
             tokio::select! {
                 message = socket.recv() => match message {
                     Ok(Some((m, fd))) => {
+                        self.publishes.answered(&m);
                         if m.kind == kind::MASTER
                             && let (Some(fd), Ok(mut master)) = (fd, self.master.lock())
                             && master.is_none()
@@ -236,6 +240,15 @@ impl Capture {
                         || socket.send(&Message::new(kind::KICK, self.raw), None).await.is_err()
                     {
                         return;
+                    }
+                    for c in self.publishes.take_unsent() {
+                        let message = Message {
+                            c,
+                            ..Message::new(kind::PUBLISH, self.raw)
+                        };
+                        if socket.send(&message, None).await.is_err() {
+                            return;
+                        }
                     }
                 }
             }
@@ -360,6 +373,10 @@ impl Capture {
     /// get all of it.
     pub(crate) fn attach(self: &Arc<Self>) -> AttachStream {
         self.hub.subscribe(self)
+    }
+
+    pub(super) fn publishes(&self) -> &Publishes {
+        &self.publishes
     }
 
     pub(super) fn hub(&self) -> &AttachHub {

@@ -7,6 +7,7 @@ mod keeper;
 mod log_end;
 mod log_start;
 mod page;
+mod publish;
 mod seqpacket;
 mod spool;
 mod stdin;
