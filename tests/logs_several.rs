@@ -3,9 +3,9 @@
 use std::io::{BufRead as _, BufReader};
 use std::time::Duration;
 
+use crate::harness::Daemon;
 use crate::harness::daemon::taffrail_only;
 use crate::harness::image::IMAGE;
-use crate::harness::{Daemon, wait_for};
 use crate::need;
 
 /// A container that prints its name with a number each 10 ms, and ends.

@@ -46,7 +46,8 @@ pub const OPTIONS: &[OptionSpec] = &[
         default: "false",
         allowed: "true, false (1 t T TRUE True, 0 f F FALSE False); true needs max-size and max-file of at least 2",
         short: "Compress rotated files.",
-        full: "Accepted and checked. This version leaves rotated files plain and says so in a warning.",
+        full: "By the daemon, in the background; a file stays plain until it has its turn. \
+               The result is several gzip members, which every gunzip reads.",
     },
 ];
 
@@ -159,10 +160,6 @@ pub(crate) fn validate(
             if !broken && (max_file < 2 || size_given.is_none() || max_size.is_none()) {
                 errors.push(OptionError::Compress);
             }
-            warnings.push(
-                "compress=true: this version of Taffrail does not compress; rotated log files stay plain"
-                    .to_owned(),
-            );
             true
         }
         Some(Err(text)) => {
