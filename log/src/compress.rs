@@ -32,7 +32,7 @@ pub struct Compressed {
 }
 
 /// Level of zstd: see decision record 6.
-const ZSTD_LEVEL: i32 = 3;
+const ZSTD_LEVEL: i32 = 6;
 /// Level of gzip: its usual one.
 const GZIP_LEVEL: u32 = 6;
 

@@ -129,6 +129,25 @@ impl Files {
         self.name(self.base.saturating_sub(number))
     }
 
+    /// The number of the current file is known.
+    pub(crate) fn number_as(&mut self, newest: u64) {
+        self.base = newest;
+        self.numbered = true;
+    }
+
+    /// Where a stopped container's file lies now, in whatever form.
+    pub(crate) fn path_now(&self, number: u64) -> PathBuf {
+        let end = if self.is_local() { ".seg" } else { "" };
+        let packed = if self.is_local() { "zst" } else { "gz" };
+        let plain = self.path(number);
+        let spooled = self.files.spool_dir.join(format!("{number}{end}"));
+        let with = |path: &Path| PathBuf::from(format!("{}.{packed}", path.display()));
+        [plain.clone(), with(&plain), spooled.clone(), with(&spooled)]
+            .into_iter()
+            .find(|path| path.exists())
+            .unwrap_or(plain)
+    }
+
     fn name(&self, index: u64) -> PathBuf {
         if index == 0 {
             return self.files.path.clone();

@@ -8,6 +8,7 @@
 
 mod access;
 mod attrs;
+mod check;
 mod compress;
 mod end;
 mod error;
@@ -30,6 +31,7 @@ mod segment;
 mod text;
 mod time;
 
+pub use check::{Damage, Place, Repair, Report, check, repair};
 pub use compress::{Codec, Compressed, compress};
 pub use end::{LastRecord, count_newlines, last_record, scan_end};
 pub use error::ReadError;

@@ -148,7 +148,8 @@ pub(crate) fn spans(batch: &Batch, table: &[u8], payload: &[u8], out: &mut Vec<S
     }
 }
 
-fn block_crc(batch: &Batch, table: &[u8], number: usize) -> u32 {
+/// The checksum that a batch says of one of its blocks.
+pub(crate) fn block_crc(batch: &Batch, table: &[u8], number: usize) -> u32 {
     if number == 0 {
         return batch.crc0;
     }

@@ -38,6 +38,17 @@ enum Codec {
     Gzip(flate2::Decompress),
 }
 
+/// Where a frame lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Frame {
+    /// Where it lies in the compressed file.
+    pub(crate) at: u64,
+    pub(crate) size: u32,
+    /// Its plain bytes.
+    pub(crate) plain_at: u64,
+    pub(crate) plain_size: u32,
+}
+
 impl std::fmt::Debug for Frames {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Frames")
@@ -101,6 +112,14 @@ impl Frames {
 
     pub(crate) fn len(&self) -> u64 {
         self.table.plain()
+    }
+
+    pub(crate) fn table(&self) -> &Table {
+        &self.table
+    }
+
+    pub(crate) fn is_rebuilt(&self) -> bool {
+        self.rebuilt
     }
 
     pub(crate) fn read_at(&mut self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -188,5 +207,29 @@ impl Frames {
                 .is_ok_and(|n| n == place.plain_size as usize),
             Codec::Gzip(codec) => gzip::decode(codec, &input[..got], into),
         })
+    }
+
+    /// The frames that cannot be decoded, from `from` on, one after the other; `None` at the end.
+    pub(crate) fn next_bad(&mut self, from: &mut u64) -> io::Result<Option<Frame>> {
+        let mut plain = Vec::new();
+        while let Some((_, place)) = self.table.find(*from) {
+            *from = place.plain_at + u64::from(place.plain_size);
+            plain.resize(place.plain_size as usize, 0);
+            if !Self::decode(
+                &self.file,
+                &mut self.codec,
+                &mut self.input,
+                place,
+                &mut plain,
+            )? {
+                return Ok(Some(Frame {
+                    at: place.at,
+                    size: place.size,
+                    plain_at: place.plain_at,
+                    plain_size: place.plain_size,
+                }));
+            }
+        }
+        Ok(None)
     }
 }

@@ -100,6 +100,14 @@ impl Input {
     pub(crate) fn is_stream(&self) -> bool {
         matches!(self.kind, Kind::Stream(_))
     }
+
+    /// Of a file in frames: the frames.
+    pub(crate) fn frames(&self) -> Option<&RefCell<Frames>> {
+        match &self.kind {
+            Kind::Frames(frames) => Some(frames),
+            _ => None,
+        }
+    }
 }
 
 /// Reads up to `buf.len()` bytes of a file at `offset`; less only at its end.

@@ -81,8 +81,13 @@ pub(super) fn walk(file: &File) -> io::Result<Table> {
         let (length, plain) = match frame(&mut window, at)? {
             Some(found) => found,
             None => {
-                let next = window.find_magic(at + 1)?.unwrap_or(size);
-                (next - at, FRAME as u32)
+                let next = window.find_magic(at + 1)?;
+                let table_size = 8 * table.sizes().len() as u64 + 8 + FOOTER;
+                if next.is_none() && size - at == table_size {
+                    // The seek table itself, damaged at its beginning.
+                    break;
+                }
+                (next.unwrap_or(size) - at, FRAME as u32)
             }
         };
         let mut rest = length;

@@ -1,0 +1,228 @@
+//! Making again what can be made from the log itself. No undamaged record is ever removed.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use taffrail_log_core::crc32c;
+use taffrail_log_core::local::{ALIGN, BLOCK, Batch, payload_at};
+use taffrail_log_core::side::{self, ENTRY, Entry, Header, Mark};
+
+use super::{Damage, Report, check};
+use crate::access::{Input, table_bytes};
+use crate::compress::seek_table;
+use crate::error::ReadError;
+use crate::files::{Files, Opened};
+use crate::local::block_crc;
+use crate::query::{LogFiles, LogFormat};
+use crate::scan::{self, read_full};
+use crate::segment::{self, Head, Walk};
+
+/// Something that was repaired.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Repair {
+    /// A side file was made anew.
+    Index(PathBuf),
+    /// The frame table of a compressed file was made anew.
+    FrameTable(PathBuf),
+    /// Bytes of a torn end were cut off.
+    Cut { file: PathBuf, bytes: u64 },
+}
+
+/// Repairs the log of a stopped container: makes damaged indexes of segments and frame tables
+/// anew and cuts torn ends of the current file. Damaged records stay as they are; they are passed
+/// over by readers.
+///
+/// # Errors
+/// [`ReadError`], if something cannot be read or written.
+pub fn repair(files: &LogFiles) -> Result<Vec<Repair>, ReadError> {
+    let report = check(files, None)?;
+    let mut done = Vec::new();
+    let mut list = Files::new(files.clone(), None);
+    let numbers = list.list_stopped()?;
+    for (n, number) in numbers.iter().enumerate() {
+        let Opened::File(input) = list.take(*number)? else {
+            continue;
+        };
+        let path = list.path_now(*number);
+        let error = |e| ReadError::read(&path, e);
+        let damaged = |what| {
+            report
+                .places
+                .iter()
+                .any(|p| p.file == path && p.what == what)
+        };
+        if damaged(Damage::FrameTable) {
+            let to = frame_table(files, *number, &path, &input).map_err(error)?;
+            done.push(Repair::FrameTable(to));
+        }
+        if n == 0 && input.frames().is_none() {
+            let bytes = cut_torn(files, &path, &input).map_err(error)?;
+            if bytes > 0 {
+                done.push(Repair::Cut {
+                    file: path.clone(),
+                    bytes,
+                });
+            }
+        }
+        if files.format == LogFormat::Local && index_damaged(&report, files, *number) {
+            let to = files.index_dir.join(number.to_string());
+            if index(files, *number, &path, &input, &to).map_err(error)? {
+                done.push(Repair::Index(to));
+            }
+        }
+    }
+    Ok(done)
+}
+
+fn index_damaged(report: &Report, files: &LogFiles, number: u64) -> bool {
+    let path = files.index_dir.join(number.to_string());
+    report.places.iter().any(|p| p.file == path)
+}
+
+/// Writes a file so that it is there as a whole or not at all.
+fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    let fresh = PathBuf::from(name);
+    let mut file = File::create(&fresh)?;
+    let written = write(&mut file).and_then(|()| file.sync_all());
+    if let Err(e) = written.and_then(|()| fs::rename(&fresh, path)) {
+        let _ = fs::remove_file(&fresh);
+        return Err(e);
+    }
+    Ok(())
+}
+
+fn frame_table(files: &LogFiles, number: u64, path: &Path, input: &Input) -> io::Result<PathBuf> {
+    let Some(frames) = input.frames() else {
+        return Ok(path.to_owned());
+    };
+    let frames = frames.borrow();
+    let table = frames.table();
+    if files.format == LogFormat::JsonFile {
+        let to = files.index_dir.join(format!("{number}.gz"));
+        replace(&to, |file| file.write_all(&table_bytes(table.sizes())))?;
+        return Ok(to);
+    }
+    replace(path, |file| {
+        let mut from = File::open(path)?;
+        let mut frames = io::Read::take(&mut from, table.compressed());
+        io::copy(&mut frames, file)?;
+        file.write_all(&seek_table(table.sizes()))
+    })?;
+    Ok(path.to_owned())
+}
+
+/// Cuts the current file behind its last whole record or batch, if nothing readable follows.
+fn cut_torn(files: &LogFiles, path: &Path, input: &Input) -> io::Result<u64> {
+    let size = input.len()?;
+    let end = match files.format {
+        LogFormat::JsonFile => scan::last_line_end(input, size)?,
+        LogFormat::Local => match segment::head(input, size)? {
+            Head::Salt(salt, _) => {
+                let mut walk = Walk::new(input, salt, size);
+                match walk.last(None)? {
+                    Some((at, batch)) if is_whole(input, at, &batch, size)? => at + batch.size(),
+                    // A last batch that is cut by the file's end.
+                    Some((at, batch)) if at + batch.size() > size => at,
+                    Some(_) => size,
+                    None => size,
+                }
+            }
+            _ => size,
+        },
+    };
+    if end < size {
+        File::options().write(true).open(path)?.set_len(end)?;
+    }
+    Ok(size - end.min(size))
+}
+
+fn is_whole(input: &Input, at: u64, batch: &Batch, size: u64) -> io::Result<bool> {
+    if at + batch.size() > size {
+        return Ok(false);
+    }
+    let start = payload_at(batch.length);
+    let mut bytes = vec![0; start + batch.length as usize];
+    if read_full(input, &mut bytes, at)? < bytes.len() {
+        return Ok(false);
+    }
+    let (head, payload) = bytes.split_at(start);
+    Ok(payload
+        .chunks(BLOCK)
+        .enumerate()
+        .all(|(n, block)| crc32c::update(0, block) == block_crc(batch, &head[ALIGN..], n)))
+}
+
+/// Makes the side file of a segment anew.
+fn index(files: &LogFiles, number: u64, path: &Path, input: &Input, to: &Path) -> io::Result<bool> {
+    let size = input.len()?;
+    let Head::Salt(salt, header) = segment::head(input, size)? else {
+        return Ok(false);
+    };
+    let mut walk = Walk::new(input, salt, size);
+    let Some(first) = walk.next(ALIGN as u64, size)? else {
+        return Ok(false);
+    };
+    let epoch = header.map_or(first.1.epoch, |h| h.epoch);
+    let head = Header {
+        file_no: number,
+        inode: fs::metadata(path)?.ino(),
+        epoch: u64::from(epoch),
+        first_seq: header.map_or(first.1.seq, |h| h.first_seq),
+        time: header.map_or(first.1.time, |h| h.time),
+    };
+    fs::create_dir_all(&files.index_dir)?;
+    replace(to, |file| {
+        let mut at = 0;
+        let mut put = |bytes: [u8; ENTRY]| -> io::Result<()> {
+            file.write_all_at(&bytes, at)?;
+            at += ENTRY as u64;
+            Ok(())
+        };
+        put(head.encode())?;
+        let mut run = None;
+        let mut block: Option<(u64, Batch)> = None;
+        let mut found = Some(first);
+        while let Some((offset, batch)) = found {
+            let new_run = run.is_some_and(|run| run != batch.run);
+            if let Some((from, begun)) = block
+                && (offset - from >= side::BLOCK || new_run)
+            {
+                put(entry(from, offset, &begun).encode())?;
+                block = None;
+            }
+            if new_run {
+                let mark = Mark::Run {
+                    offset,
+                    seq: batch.seq,
+                    time: batch.time,
+                    epoch: u64::from(batch.epoch),
+                    run: u64::from(batch.run),
+                };
+                put(mark.encode())?;
+            }
+            run = Some(batch.run);
+            block.get_or_insert((offset, batch));
+            found = walk.after(offset, &batch, size)?;
+        }
+        if let Some((from, begun)) = block {
+            put(entry(from, size, &begun).encode())?;
+        }
+        Ok(())
+    })?;
+    Ok(true)
+}
+
+fn entry(from: u64, to: u64, first: &Batch) -> Entry {
+    Entry {
+        offset: from,
+        length: to - from,
+        seq: first.seq,
+        time: first.time,
+        epoch: u64::from(first.epoch),
+        crc: 0,
+    }
+}
