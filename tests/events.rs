@@ -103,3 +103,85 @@ fn events_are_replayed_and_filtered() {
     assert_eq!(replay(&["event=die", "container=first"]), "first die");
     daemon.finish();
 }
+
+/// Each filter, and a window in the past, with the docker CLI and (of Taffrail) its own.
+#[test]
+fn every_filter_and_a_window_in_the_past() {
+    need!(ready());
+    let daemon = Daemon::start();
+    let id = daemon.run_detached(&["--name", "web", "--label", "team=core", IMAGE, "true"]);
+    daemon.wait_exit(&id, 20);
+    let middle = crate::harness::unix_now();
+    let other = daemon.run_detached(&["--name", "db", "--label", "team=data", IMAGE, "true"]);
+    daemon.wait_exit(&other, 20);
+    let now = crate::harness::unix_now();
+    let image = daemon.inspect(&id)["Image"]
+        .as_str()
+        .expect("Image")
+        .to_owned();
+    for own in [false, true] {
+        if own && daemon.engine == Engine::Dockerd {
+            continue;
+        }
+        let ask = |since: &str, until: &str, filters: &[&str]| {
+            let mut all = vec!["events", "--since", since, "--until", until];
+            all.extend(["--format", "{{.Actor.Attributes.name}} {{.Action}}"]);
+            for filter in filters {
+                all.extend(["-f", filter]);
+            }
+            let run = if own {
+                daemon.taffrail(&all)
+            } else {
+                daemon.docker(&all)
+            };
+            // A window in the past ends at once.
+            run.deadline(20).output().ok()
+        };
+        for (filters, wanted) in [
+            (&["label=team=core"][..], "web create\nweb start\nweb die"),
+            (&["label=team", "event=die"], "web die\ndb die"),
+            (&["label=team=core", "label=team=data"], ""),
+            (
+                &["container=web", "event=create", "event=die"],
+                "web create\nweb die",
+            ),
+            (
+                &[&format!("container={}", &other[..12]), "event=start"],
+                "db start",
+            ),
+            (
+                &["type=container", "scope=local", "event=start"],
+                "web start\ndb start",
+            ),
+            (&["scope=swarm"], ""),
+            (&["type=volume"], ""),
+            (&["daemon=nobody"], ""),
+            (&["image=nosuchimage"], ""),
+            (&[&format!("image={IMAGE}"), "event=die"], "web die\ndb die"),
+        ] {
+            assert_eq!(ask("10m", &now, filters), wanted, "own {own}: {filters:?}");
+        }
+        // By the image's name without its tag, too.
+        let repository = IMAGE.split(':').next().expect("a name");
+        let by_name = format!("image={repository}");
+        assert_eq!(
+            ask("10m", &now, &[&by_name, "event=start"]),
+            "web start\ndb start"
+        );
+        assert_eq!(ask(&middle, &now, &["event=die"]), "db die");
+        assert_eq!(ask("10m", &middle, &["event=die"]), "web die");
+        assert_eq!(ask(&now, &now, &["type=container"]), "");
+        let import = ask("10m", &now, &["type=image", &format!("image={image}")]);
+        assert!(import.ends_with("import"), "{import}");
+    }
+    for (path, text) in [
+        ("since=x", "since"),
+        ("since=5&until=4", "cannot be after"),
+        ("filters=%7B%22nope%22%3A%5B%22x%22%5D%7D", "invalid filter"),
+    ] {
+        let answer = daemon.api("GET", &format!("/events?{path}"), None);
+        assert_eq!(answer.status, 400, "{path}: {}", answer.text());
+        assert!(answer.text().contains(text), "{path}: {}", answer.text());
+    }
+    daemon.finish();
+}

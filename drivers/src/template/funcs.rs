@@ -1,14 +1,15 @@
 //! The functions of templates: Go's own and those Docker adds.
 
 use super::value::Value;
-use super::{MAX_ITEMS, MAX_STRING, fmt};
+use super::{MAX_ITEMS, MAX_STRING, escape, fmt};
 
 /// `and` and `or` are evaluated by the caller, which stops at the first operand that decides.
 pub(super) const SHORT_CIRCUIT: &[&str] = &["and", "or"];
 
 const NAMES: &[&str] = &[
-    "and", "eq", "ge", "gt", "index", "join", "json", "le", "len", "lower", "lt", "ne", "not",
-    "or", "pad", "print", "printf", "println", "slice", "split", "title", "truncate", "upper",
+    "and", "eq", "ge", "gt", "html", "index", "join", "js", "json", "le", "len", "lower", "lt",
+    "ne", "not", "or", "pad", "print", "printf", "println", "slice", "split", "title", "truncate",
+    "upper", "urlquery",
 ];
 
 pub(super) fn exists(name: &str) -> bool {
@@ -120,6 +121,17 @@ pub(super) fn call(name: &str, args: &[Value]) -> Result {
             }))
         }
         "print" => fmt::sprint(args).map_or_else(too_long, |text| Ok(text.into())),
+        "html" | "js" | "urlquery" => {
+            let escaped = fmt::sprint(args).map(|text| match name {
+                "html" => escape::html(&text),
+                "js" => escape::js(&text),
+                _ => escape::urlquery(&text),
+            });
+            match escaped {
+                Some(text) if text.len() <= MAX_STRING => Ok(text.into()),
+                _ => too_long(),
+            }
+        }
         "println" => fmt::sprintln(args).map_or_else(too_long, |text| Ok(text.into())),
         "printf" => {
             at_least(name, args, 1)?;

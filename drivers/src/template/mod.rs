@@ -1,12 +1,14 @@
 //! Go's `text/template`, as far as tags (`--log-opt tag=`) and `--format` need it, with Go's error texts.
 //!
 //! There are fields, variables, pipelines, `if`/`else if`/`else`/`end`, `with`, `range` (lists and maps), `break`, `continue`, comments and trim
-//! markers; the functions `and or not eq ne lt le gt ge len index slice print printf println` of Go and
-//! `json split join title lower upper pad truncate` of Docker. Not there: `define`, `template`, `block`, `call`, `html`, `js`, `urlquery`,
+//! markers; the functions `and or not eq ne lt le gt ge len index slice print printf println
+//! html js urlquery` of Go and
+//! `json split join title lower upper pad truncate` of Docker. Not there: `define`, `template`, `block`, `call`,
 //! methods on values other than [`Object`]s, complex numbers.
 //!
 //! Templates come from users, so work is bounded: nesting, steps, the size of made strings and of the output.
 
+mod escape;
 mod exec;
 mod fmt;
 mod funcs;

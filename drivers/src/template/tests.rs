@@ -30,6 +30,11 @@ fn results_as_go() {
     for (text, result) in [
         ("plain", "plain"),
         ("{{.Name}}", "web"),
+        (
+            "{{html .Nest.In.Deep}} {{.Nest.In.Deep | js}}",
+            "x&lt;y x\\u003Cy",
+        ),
+        ("{{urlquery \"a b\" \"&\"}}", "a+b%26"),
         ("{{ .Nest.In.Deep }}", "x<y"),
         ("{{.Names}} {{.Labels}}", "[a b c] map[a:1 z:26]"),
         (
