@@ -285,6 +285,8 @@ class Normaliser:
         line = re.sub(r"\b" + DURATION + r" ago", "<duration> ago", line)
         line = re.sub(r"Up " + DURATION, "Up <duration>", line)
         line = re.sub(r"\b\d+(?:\.\d+)?(?:B|kB|MB|GB)\b", "<size>", line)
+        line = re.sub(r'(execDuration"?[=:]"?)\d+', r"\g<1>0", line)
+        line = re.sub(r"(?<=name=)[a-z]+_[a-z]+\d?", "<name>", line)
         line = re.sub(r"^[a-z]+_[a-z]+\d?$", "<name>", line)
         line = re.sub(r"(<size>|\)|\"|  )\s*[a-z]+_[a-z]+\d?$", r"\1  <name>", line)
         # Column widths follow from the widest value.
