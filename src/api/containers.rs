@@ -9,7 +9,8 @@ use serde_json::json;
 use super::filters::Filters;
 use super::reply::{self, Reply};
 use super::request::Request;
-use crate::container::{CreateBody, ListOptions, RemoveOptions};
+use super::version;
+use crate::container::{CreateBody, ListOptions, RemoveOptions, parse_signal};
 use crate::daemon::Daemon;
 use crate::errors::ApiError;
 
@@ -33,6 +34,9 @@ pub(crate) async fn create(daemon: &Arc<Daemon>, request: &mut Request) -> Resul
         .json()
         .await?
         .ok_or_else(|| ApiError::invalid("invalid JSON: got EOF while reading request body"))?;
+    if request.version < version::PRIVATE_IPC && body.host.ipc_mode.is_empty() {
+        "shareable".clone_into(&mut body.host.ipc_mode);
+    }
     body.platform = request.query.text("platform").to_ascii_lowercase();
     let created = daemon.create(request.query.some("name"), body).await?;
     Ok(reply::json(
@@ -81,6 +85,10 @@ pub(crate) async fn kill(
     request: &Request,
 ) -> Result<Reply, ApiError> {
     let signal = request.query.text("signal");
+    // Before the container is looked for, and in these words alone.
+    if !signal.is_empty() {
+        parse_signal(signal)?;
+    }
     let killed = match daemon.find(name) {
         Ok(container) => daemon.kill(&container, signal).await,
         Err(error) => Err(error),

@@ -20,6 +20,8 @@ pub(crate) const MIN: ApiVersion = ApiVersion::new(1, 24);
 pub(crate) const MULTIPLEXED: ApiVersion = ApiVersion::new(1, 42);
 /// `wait` sends its header at once, and knows conditions, from here on.
 pub(crate) const WAIT_CONDITION: ApiVersion = ApiVersion::new(1, 30);
+/// `IpcMode` is `private` where nothing is said from here on; before, `shareable`.
+pub(crate) const PRIVATE_IPC: ApiVersion = ApiVersion::new(1, 40);
 
 impl ApiVersion {
     pub(crate) const fn new(major: u32, minor: u32) -> Self {

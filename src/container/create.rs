@@ -19,6 +19,8 @@ use crate::runtime;
 
 /// Attempts at a made-up name that nobody has.
 const NAME_ATTEMPTS: u32 = 6;
+/// Shortest time in a health check, in nanoseconds (docs: Engine API `HealthConfig`).
+const HEALTH_MINIMUM_NS: i64 = 1_000_000;
 /// `/dev/shm` where the client does not say otherwise (docs: `docker run`).
 const SHM_SIZE: i64 = 64 << 20;
 
@@ -84,6 +86,14 @@ impl Daemon {
                 "unknown or invalid runtime name: {}",
                 host.runtime
             )));
+        }
+        for link in host.links.iter().flatten() {
+            let linked = link.split(':').next().unwrap_or_default();
+            if self.find(linked).is_err() {
+                return Err(ApiError::invalid(format!(
+                    "could not get container for {linked}"
+                )));
+            }
         }
         let mut warnings = Vec::new();
         let log = log_config::resolve(&mut host.log_config, &settings, &mut warnings)?;
@@ -308,6 +318,7 @@ fn check(config: &ContainerConfig, host: &HostConfig) -> Result<(), ApiError> {
     if let Some(given) = config.stop_signal.as_deref().filter(|s| !s.is_empty()) {
         signal::parse(given)?;
     }
+    check_healthcheck(config)?;
     let policy = &host.restart_policy;
     match policy.name.as_str() {
         "" | "no" | "always" | "unless-stopped" => {
@@ -334,6 +345,27 @@ fn check(config: &ContainerConfig, host: &HostConfig) -> Result<(), ApiError> {
     if host.auto_remove && !matches!(policy.name.as_str(), "" | "no") {
         return Err(ApiError::invalid(
             "can't create 'AutoRemove' container with restart policy",
+        ));
+    }
+    Ok(())
+}
+
+/// Times of a health check are 0 (the default) or at least a millisecond.
+fn check_healthcheck(config: &ContainerConfig) -> Result<(), ApiError> {
+    let number = |key: &str| {
+        let check = config.healthcheck.as_ref()?;
+        check.get(key)?.as_i64()
+    };
+    for key in ["Interval", "Timeout", "StartPeriod"] {
+        if number(key).is_some_and(|ns| ns != 0 && ns < HEALTH_MINIMUM_NS) {
+            return Err(ApiError::invalid(format!(
+                "{key} in Healthcheck cannot be less than 1ms"
+            )));
+        }
+    }
+    if number("Retries").is_some_and(|retries| retries < 0) {
+        return Err(ApiError::invalid(
+            "Retries in Healthcheck cannot be negative",
         ));
     }
     Ok(())

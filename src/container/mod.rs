@@ -56,6 +56,7 @@ pub(crate) use figures::Figures;
 pub(crate) use list::ListOptions;
 pub(crate) use logs::LogStream;
 pub(crate) use remove::RemoveOptions;
+pub(crate) use signal::parse as parse_signal;
 pub(crate) use state::{Record, State, Status};
 pub(crate) use wait::{WaitHandle, WaitOutcome};
 

@@ -39,17 +39,16 @@ impl Daemon {
         let _verb = container.verb.lock().await;
         let status = container.inner().record.state.status;
         match status {
-            Status::Paused if !options.force => {
+            Status::Running | Status::Paused | Status::Restarting if !options.force => {
+                let first = match status {
+                    Status::Paused => "Unpause and then stop",
+                    _ => "Stop",
+                };
                 return Err(ApiError::conflict(format!(
-                    "cannot remove container \"{asked}\": container is paused and must be unpaused \
-                     first"
-                )));
-            }
-            Status::Running | Status::Restarting if !options.force => {
-                return Err(ApiError::conflict(format!(
-                    "cannot remove container \"{asked}\": container is {}: stop the container \
-                     before removing or force remove",
-                    status.as_str()
+                    "You cannot remove a {} container {}. {first} the container before attempting \
+                     removal or force remove",
+                    status.as_str(),
+                    container.id
                 )));
             }
             Status::Running | Status::Paused | Status::Restarting => {

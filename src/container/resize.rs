@@ -8,10 +8,10 @@ use crate::errors::ApiError;
 
 impl Daemon {
     /// Sets the size of a container's terminal, in characters (docs: Engine API
-    /// `ContainerResize`).
+    /// `ContainerResize`). Without a terminal there is nothing to set, and that is no error.
     ///
     /// # Errors
-    /// 409 if it does not run, 500 if it has no terminal.
+    /// 409 if it does not run, 500 if the kernel refuses.
     pub(crate) async fn resize(
         &self,
         container: &Arc<Container>,
@@ -25,9 +25,11 @@ impl Daemon {
                 container.id
             )));
         };
-        capture.resize(height, width).map_err(|error| {
-            ApiError::system(format!("cannot resize container {}: {error}", container.id))
-        })?;
+        if container.tty() {
+            capture.resize(height, width).map_err(|error| {
+                ApiError::system(format!("cannot resize container {}: {error}", container.id))
+            })?;
+        }
         self.container_event(
             container,
             "resize",

@@ -78,6 +78,11 @@ impl Reference {
         self
     }
 
+    /// Whether `name:tag` would read like a digest (source: Moby `image/store.go`).
+    pub(super) fn is_digest_algorithm(&self) -> bool {
+        familiar(&self.repository) == "sha256"
+    }
+
     /// Key of a tagged name in the store: `docker.io/library/x:latest`.
     pub(super) fn tagged(&self) -> Option<String> {
         let tag = self.tag.as_ref()?;

@@ -224,6 +224,12 @@ impl ImageStore {
                 "refusing to create a tag with a",
             ));
         }
+        if name.is_digest_algorithm() {
+            return Err(ImageError::Reference {
+                detail: ": refusing to create an ambiguous tag using digest algorithm as name"
+                    .to_owned(),
+            });
+        }
         if !tag.is_empty() {
             check_tag(tag)?;
             name.tag = Some(tag.to_owned());
