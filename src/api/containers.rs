@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use hyper::body::Body;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::filters::Filters;
 use super::reply::{self, Reply};
@@ -30,10 +30,11 @@ pub(crate) async fn list(daemon: &Arc<Daemon>, request: &Request) -> Result<Repl
 
 /// `POST /containers/create`.
 pub(crate) async fn create(daemon: &Arc<Daemon>, request: &mut Request) -> Result<Reply, ApiError> {
-    let mut body: CreateBody = request
+    let fields: Map<String, Value> = request
         .json()
         .await?
         .ok_or_else(|| ApiError::invalid("invalid JSON: got EOF while reading request body"))?;
+    let mut body = create_body(fields)?;
     if request.version < version::PRIVATE_IPC && body.host.ipc_mode.is_empty() {
         "shareable".clone_into(&mut body.host.ipc_mode);
     }
@@ -43,6 +44,22 @@ pub(crate) async fn create(daemon: &Arc<Daemon>, request: &mut Request) -> Resul
         StatusCode::CREATED,
         &json!({"Id": created.id, "Warnings": created.warnings}),
     ))
+}
+
+/// The settings of a create request. Without `HostConfig` its fields may stand beside the others,
+/// as in the API's first versions.
+fn create_body(mut fields: Map<String, Value>) -> Result<CreateBody, ApiError> {
+    let of_host = |key: &String| key == "HostConfig" || key == "NetworkingConfig";
+    if fields.keys().all(of_host) {
+        return Err(ApiError::invalid(
+            "Config cannot be empty in order to create a container",
+        ));
+    }
+    if fields.get("HostConfig").is_none_or(Value::is_null) {
+        fields.insert("HostConfig".to_owned(), Value::Object(fields.clone()));
+    }
+    serde_json::from_value(Value::Object(fields))
+        .map_err(|error| ApiError::invalid(format!("invalid JSON: {error}")))
 }
 
 /// `POST /containers/{name}/start`.

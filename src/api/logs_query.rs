@@ -51,7 +51,8 @@ impl LogsQuery {
         let (stdout, stderr) = (query.flag("stdout"), query.flag("stderr"));
         if !stdout && !stderr {
             return Err(ApiError::invalid(
-                "must specify at least one of 'stdout' or 'stderr'",
+                "Bad parameters: you must choose at least one stream: must specify at least one of \
+                 'stdout' or 'stderr'",
             ));
         }
         let follow = query.text("follow");
@@ -241,7 +242,8 @@ mod tests {
     fn refusals() {
         assert_eq!(
             parse("stdout=0&follow=1").unwrap_err().message,
-            "must specify at least one of 'stdout' or 'stderr'"
+            "Bad parameters: you must choose at least one stream: must specify at least one of \
+                 'stdout' or 'stderr'"
         );
         assert!(
             parse("stdout=1&until=abc")

@@ -222,6 +222,10 @@ async fn route<B: Backend>(
         Some((asked, rest)) => (Some(asked), rest),
         None => (None, path.as_str()),
     };
+    // Docker answers this for every path.
+    if parts.method == Method::OPTIONS {
+        return reply::empty(StatusCode::OK).into();
+    }
     let Some((pattern, route, name)) = find(&parts.method, path) else {
         return not_found().into();
     };

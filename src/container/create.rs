@@ -32,7 +32,7 @@ pub(crate) struct CreateBody {
     pub(crate) config: ContainerConfig,
     #[serde(rename = "HostConfig", deserialize_with = "null_default")]
     pub(crate) host: HostConfig,
-    /// Read by no network yet.
+    /// Only counted: no network reads it yet.
     #[serde(rename = "NetworkingConfig", deserialize_with = "null_default")]
     pub(crate) networking: Value,
     /// From the query: `linux/arm64`; empty takes the image as it is.
@@ -63,14 +63,13 @@ impl Daemon {
         let CreateBody {
             mut config,
             mut host,
-            networking: _,
+            networking,
             platform,
         } = body;
         if config == ContainerConfig::default() {
-            return Err(ApiError::invalid(
-                "config cannot be empty in order to create a container",
-            ));
+            return Err(ApiError::invalid("No command specified"));
         }
+        one_network(&networking)?;
         let images = Arc::clone(&self.images);
         let reference = config.image.clone();
         let image = blocking(move || images.resolve(&reference))
@@ -97,7 +96,11 @@ impl Daemon {
         }
         let mut warnings = Vec::new();
         let log = log_config::resolve(&mut host.log_config, &settings, &mut warnings)?;
-        warnings.extend(runtime::validate_create(&config, &host)?);
+        warnings.extend(runtime::validate_create(
+            &config,
+            &host,
+            &settings.data_root,
+        )?);
 
         let id = new_id()?;
         if config.hostname.is_empty() {
@@ -323,9 +326,10 @@ fn check(config: &ContainerConfig, host: &HostConfig) -> Result<(), ApiError> {
     match policy.name.as_str() {
         "" | "no" | "always" | "unless-stopped" => {
             if policy.maximum_retry_count != 0 {
-                return Err(ApiError::invalid(
-                    "invalid restart policy: maximum retry count can only be used with 'on-failure'",
-                ));
+                return Err(ApiError::invalid(format!(
+                    "invalid restart policy: {}",
+                    runtime::retries_without_failure(&policy.name)
+                )));
             }
         }
         "on-failure" => {
@@ -346,6 +350,23 @@ fn check(config: &ContainerConfig, host: &HostConfig) -> Result<(), ApiError> {
         return Err(ApiError::invalid(
             "can't create 'AutoRemove' container with restart policy",
         ));
+    }
+    Ok(())
+}
+
+/// Below API 1.44, create connects to one network at most.
+fn one_network(networking: &Value) -> Result<(), ApiError> {
+    let endpoints = networking["EndpointsConfig"].as_object();
+    let names: Vec<&str> = endpoints
+        .into_iter()
+        .flatten()
+        .map(|e| e.0.as_str())
+        .collect();
+    if names.len() > 1 {
+        return Err(ApiError::invalid(format!(
+            "Container cannot be connected to network endpoints: {}",
+            names.join(", ")
+        )));
     }
     Ok(())
 }
@@ -519,6 +540,38 @@ mod tests {
         for bad in [("x", 0), ("always", 1), ("on-failure", -1)] {
             assert!(check(&config, &host(bad.0, bad.1, false)).is_err());
         }
+    }
+
+    #[test]
+    fn health_checks() {
+        let config = |key: &str, value: i64| ContainerConfig {
+            healthcheck: Some(serde_json::json!({"Test": ["CMD", "true"], key: value})),
+            ..ContainerConfig::default()
+        };
+        check_healthcheck(&ContainerConfig::default()).unwrap();
+        for key in ["Interval", "Timeout", "StartPeriod"] {
+            check_healthcheck(&config(key, 0)).unwrap();
+            check_healthcheck(&config(key, 1_000_000)).unwrap();
+            for bad in [-1, 999_999] {
+                let error = check_healthcheck(&config(key, bad)).unwrap_err();
+                assert_eq!(
+                    error.message,
+                    format!("{key} in Healthcheck cannot be less than 1ms")
+                );
+            }
+        }
+        assert!(check_healthcheck(&config("Retries", -1)).is_err());
+    }
+
+    #[test]
+    fn one_network_at_most() {
+        one_network(&serde_json::json!({"EndpointsConfig": {"default": {}}})).unwrap();
+        one_network(&Value::Null).unwrap();
+        let two = serde_json::json!({"EndpointsConfig": {"a": {}, "b": {}}});
+        assert_eq!(
+            one_network(&two).unwrap_err().message,
+            "Container cannot be connected to network endpoints: a, b"
+        );
     }
 
     #[test]

@@ -37,6 +37,17 @@ pub(crate) enum RuntimeError {
     VolumeMode(String),
     #[error("invalid mount config for type \"{kind}\": {cause}")]
     Mount { kind: String, cause: MountProblem },
+    #[error(
+        "invalid mount config: must use either propagation mode \"rslave\" or \"rshared\" when mount source is within the daemon root, daemon root: \"{}\", bind mount source: \"{source_path}\", propagation: \"{propagation}\"",
+        root.display()
+    )]
+    AroundDataRoot {
+        root: PathBuf,
+        source_path: String,
+        propagation: String,
+    },
+    #[error("invalid port specification: \"{0}\"")]
+    Port(String),
     #[error("{0}")]
     TmpfsTarget(MountProblem),
     #[error("Duplicate mount point: {0}")]

@@ -37,4 +37,4 @@ pub(crate) use oom::OomEvents;
 pub(crate) use security::{default_masked_paths, default_readonly_paths, security_options};
 pub(crate) use spec::{Prepared, SpecInput, prepare, write_bundle};
 pub(crate) use update::update_limits;
-pub(crate) use validate::{validate_create, validate_update};
+pub(crate) use validate::{retries_without_failure, validate_create, validate_update};

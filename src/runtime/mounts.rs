@@ -40,13 +40,25 @@ const PROPAGATION: [&str; 6] = [
 
 const NOT_BUILT: &str = "use a bind mount with an absolute path";
 
+/// The data root that a container's directory, `<data-root>/containers/<id>`, lies in.
+pub(super) fn data_root(files_dir: &Path) -> Option<&Path> {
+    let containers = files_dir.parent()?;
+    (containers.file_name()? == "containers").then(|| containers.parent())?
+}
+
 /// All mounts of a container, those nearer to the root first. Nothing on disk is looked at.
+/// A bind that holds the data root, or lies in it, sees mounts of the host come and go: otherwise
+/// it would keep the root file systems of other containers mounted.
 pub(super) fn user_mounts(
     config: &ContainerConfig,
     host: &HostConfig,
+    data_root: Option<&Path>,
 ) -> Result<Vec<UserMount>, RuntimeError> {
     let mut out: Vec<UserMount> = Vec::new();
-    let mut push = |mount: UserMount| {
+    let mut push = |mut mount: UserMount| {
+        if let Some(root) = data_root {
+            follow_host(&mut mount, root)?;
+        }
         if out.iter().any(|m| m.target == mount.target) {
             return Err(RuntimeError::DuplicateMount(mount.target));
         }
@@ -88,6 +100,31 @@ pub(super) fn user_mounts(
     }
     out.sort_by_key(|m| m.target.matches('/').count());
     Ok(out)
+}
+
+/// Binds around the data root are `rslave` or `rshared` (source: Moby `daemon/volumes_linux.go`).
+fn follow_host(mount: &mut UserMount, root: &Path) -> Result<(), RuntimeError> {
+    let Source::Bind {
+        path, propagation, ..
+    } = &mut mount.source
+    else {
+        return Ok(());
+    };
+    if !Path::new(path).starts_with(root) && !root.starts_with(&path) {
+        return Ok(());
+    }
+    match propagation.as_deref() {
+        Some("rslave" | "rshared") => Ok(()),
+        None => {
+            *propagation = Some("rslave".to_owned());
+            Ok(())
+        }
+        Some(given) => Err(RuntimeError::AroundDataRoot {
+            root: root.to_owned(),
+            source_path: path.clone(),
+            propagation: given.to_owned(),
+        }),
+    }
 }
 
 /// Cleans a target lexically: absolute, no `.`, `..` or doubled slashes, not the root itself.
@@ -388,7 +425,7 @@ pub(crate) fn mount_points(
     host: &HostConfig,
     files_dir: &Path,
 ) -> Vec<Value> {
-    let list = user_mounts(config, host).unwrap_or_default();
+    let list = user_mounts(config, host, data_root(files_dir)).unwrap_or_default();
     // Docker lists a tmpfs of `--mount`, but not one of `--tmpfs`.
     let by_mount = |target: &str| {
         let mounts = host.mounts.iter().flatten();
@@ -428,7 +465,7 @@ mod tests {
             binds: Some(list.iter().map(|s| (*s).to_owned()).collect()),
             ..Default::default()
         };
-        user_mounts(&ContainerConfig::default(), &host)
+        user_mounts(&ContainerConfig::default(), &host, None)
     }
 
     #[test]
@@ -486,6 +523,45 @@ mod tests {
         let e = tmpfs_options(&["bogus"]).unwrap_err();
         assert_eq!(e.to_string(), "invalid tmpfs option [\"bogus\"]");
         assert!(tmpfs_options(&["size="]).is_err());
+    }
+
+    #[test]
+    fn binds_around_the_data_root_follow_the_host() {
+        let root = Path::new("/var/lib/taffrail");
+        let dir = root.join("containers/abc");
+        assert_eq!(data_root(&dir), Some(root));
+        assert_eq!(data_root(Path::new("/tmp/x/y")), None);
+        let propagation = |bind: &str| {
+            let host = HostConfig {
+                binds: Some(vec![bind.to_owned()]),
+                ..HostConfig::default()
+            };
+            let list = user_mounts(&ContainerConfig::default(), &host, Some(root))?;
+            match &list[0].source {
+                Source::Bind { propagation, .. } => Ok(propagation.clone()),
+                other => panic!("{other:?}"),
+            }
+        };
+        let rslave = Some("rslave".to_owned());
+        for around in [
+            "/:/host",
+            "/var/lib:/l",
+            "/var/lib/taffrail/containers:/c:ro",
+        ] {
+            assert_eq!(propagation(around).unwrap(), rslave, "{around}");
+        }
+        assert_eq!(propagation("/var/lib/taffrail2:/x").unwrap(), None);
+        assert_eq!(
+            propagation("/:/host:rshared").unwrap().as_deref(),
+            Some("rshared")
+        );
+        let error: RuntimeError = propagation("/:/host:private").unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("must use either propagation mode"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -85,7 +85,7 @@ pub(crate) fn prepare(input: &SpecInput<'_>) -> Result<Prepared, RuntimeError> {
     )?;
     let hostname = hostname(input, network);
     let mut args = arguments(config)?;
-    let user_mounts = mounts::user_mounts(config, host)?;
+    let user_mounts = mounts::user_mounts(config, host, mounts::data_root(input.files_dir))?;
     mounts::check_sources(&user_mounts)?;
     volumes::prepare(&user_mounts, &rootfs, input.files_dir)?;
     let etc = files::write(input.files_dir, config, host, network, &hostname)?;

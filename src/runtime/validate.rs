@@ -1,5 +1,7 @@
 //! What is refused when a container is created, before anything is made.
 
+use std::path::Path;
+
 use super::cgroup::cgroup_layout;
 use super::error::RuntimeError;
 use super::limits::{self, HostFacts};
@@ -15,6 +17,7 @@ use crate::api::types::{ContainerConfig, HostConfig};
 pub(crate) fn validate_create(
     config: &ContainerConfig,
     host: &HostConfig,
+    data_root: &Path,
 ) -> Result<Vec<String>, RuntimeError> {
     let mut warnings = Vec::new();
     let layout = cgroup_layout();
@@ -34,6 +37,7 @@ pub(crate) fn validate_create(
     if !matches!(host.isolation.to_ascii_lowercase().as_str(), "" | "default") {
         return Err(RuntimeError::Isolation(host.isolation.clone()));
     }
+    check_ports(host)?;
     refuse_unbuilt(host)?;
     check_restart(host)?;
     if network == Network::Default {
@@ -63,7 +67,7 @@ pub(crate) fn validate_create(
     for rule in host.device_cgroup_rules.iter().flatten() {
         devices::parse_rule(rule)?;
     }
-    mounts::check_sources(&mounts::user_mounts(config, host)?)?;
+    mounts::check_sources(&mounts::user_mounts(config, host, Some(data_root))?)?;
     Ok(warnings)
 }
 
@@ -75,6 +79,25 @@ pub(crate) fn validate_create(
 pub(crate) fn validate_update(host: &HostConfig) -> Result<Vec<String>, RuntimeError> {
     check_restart(host)?;
     limits::check_update(host, &HostFacts::read(), &cgroup_layout())
+}
+
+/// Keys of `PortBindings` are `80/tcp`, host ports a number or a range (source: `nat.ParsePort`).
+fn check_ports(host: &HostConfig) -> Result<(), RuntimeError> {
+    let number = |text: &str| text.parse::<u16>().is_ok();
+    for (port, bindings) in &host.port_bindings {
+        let container = port.split('/').next().unwrap_or_default();
+        if !number(container) {
+            return Err(RuntimeError::Port(container.to_owned()));
+        }
+        for binding in bindings.as_array().into_iter().flatten() {
+            let given = binding["HostPort"].as_str().unwrap_or_default();
+            let range = given.split('/').next().unwrap_or_default();
+            if !range.is_empty() && !range.splitn(2, '-').all(number) {
+                return Err(RuntimeError::Port(given.to_owned()));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn refuse_unbuilt(host: &HostConfig) -> Result<(), RuntimeError> {
@@ -103,6 +126,14 @@ fn refuse_unbuilt(host: &HostConfig) -> Result<(), RuntimeError> {
     Ok(())
 }
 
+/// Docker's words of 20.10 and of later versions.
+pub(crate) fn retries_without_failure(policy: &str) -> String {
+    format!(
+        "maximum retry count cannot be used with restart policy '{policy}', it can only be used \
+         with 'on-failure'"
+    )
+}
+
 fn check_restart(host: &HostConfig) -> Result<(), RuntimeError> {
     let policy = &host.restart_policy;
     let refuse = |text: &str| Err(RuntimeError::RestartPolicy(text.to_owned()));
@@ -113,7 +144,7 @@ fn check_restart(host: &HostConfig) -> Result<(), RuntimeError> {
         "on-failure" => {}
         "" | "no" | "always" | "unless-stopped" => {
             if policy.maximum_retry_count != 0 {
-                return refuse("maximum retry count can only be used with 'on-failure'");
+                return refuse(&retries_without_failure(&policy.name));
             }
         }
         name => {
@@ -143,7 +174,7 @@ mod tests {
     fn refusal(change: impl FnOnce(&mut HostConfig)) -> (ErrorKind, String) {
         let mut host = HostConfig::default();
         change(&mut host);
-        let e = validate_create(&config(), &host).unwrap_err();
+        let e = validate_create(&config(), &host, Path::new("/var/lib/taffrail")).unwrap_err();
         (e.kind(), e.to_string())
     }
 
@@ -169,7 +200,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(
-            validate_create(&config(), &host).unwrap(),
+            validate_create(&config(), &host, Path::new("/var/lib/taffrail")).unwrap(),
             ["the default network has loopback only for now"]
         );
     }
@@ -185,6 +216,14 @@ mod tests {
             text,
             "publishing ports (80/tcp) is not built yet: use --network host"
         );
+        for (port, host_port) in [("80;81/tcp", "1"), ("80/tcp", "aa80"), ("/tcp", "")] {
+            let (kind, text) = refusal(|h| {
+                let bindings = serde_json::json!([{"HostIp": "", "HostPort": host_port}]);
+                h.port_bindings.insert(port.into(), bindings);
+            });
+            assert_eq!(kind, ErrorKind::Invalid);
+            assert!(text.starts_with("invalid port specification: "), "{text}");
+        }
         assert_eq!(
             refusal(|h| h.publish_all_ports = true).0,
             ErrorKind::Invalid
@@ -201,7 +240,7 @@ mod tests {
             network_mode: "web".into(),
             ..Default::default()
         };
-        assert!(validate_create(&config(), &web).is_ok());
+        assert!(validate_create(&config(), &web, Path::new("/var/lib/taffrail")).is_ok());
         assert_eq!(
             refusal(|h| {
                 h.auto_remove = true;
@@ -235,7 +274,12 @@ mod tests {
 
     #[test]
     fn there_must_be_a_command() {
-        let e = validate_create(&ContainerConfig::default(), &HostConfig::default()).unwrap_err();
+        let e = validate_create(
+            &ContainerConfig::default(),
+            &HostConfig::default(),
+            Path::new("/var/lib/taffrail"),
+        )
+        .unwrap_err();
         assert_eq!(e.to_string(), "No command specified");
     }
 }

@@ -115,7 +115,8 @@ mod tests {
             volumes: Some([("/data".to_owned(), serde_json::json!({}))].into()),
             ..Default::default()
         };
-        let mounts = super::super::mounts::user_mounts(&config, &HostConfig::default()).unwrap();
+        let mounts =
+            super::super::mounts::user_mounts(&config, &HostConfig::default(), None).unwrap();
         let rootfs = Rootfs::open(&root).unwrap();
         let files = dir.path().join("files");
         prepare(&mounts, &rootfs, &files).unwrap();

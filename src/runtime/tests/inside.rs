@@ -173,7 +173,7 @@ fn settings_reach_the_process() {
         }]),
         ..Default::default()
     };
-    validate_create(&config, &host).unwrap();
+    validate_create(&config, &host, Path::new("/var/lib/taffrail")).unwrap();
     let out = case.run(&config, &host);
     for line in [
         "CapEff:\t0000000000000000",
