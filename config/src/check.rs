@@ -7,7 +7,7 @@ use crate::error::{ConfigError, Origin};
 use crate::file::{duplicates, wrong_type};
 use crate::json::{Json, Node};
 use crate::keys::{Kind, nearest};
-use crate::model::{LogFormat, LogLevel, Runtime, Ulimit};
+use crate::model::{IpcMode, LogFormat, LogLevel, Runtime, Ulimit};
 
 pub(crate) type Errors = Vec<ConfigError>;
 
@@ -60,6 +60,23 @@ pub(crate) fn format(origin: Origin, text: &str, errors: &mut Errors) -> LogForm
                 "write text or json",
             ));
             LogFormat::Text
+        }
+    }
+}
+
+pub(crate) fn ipc_mode(origin: Origin, text: &str, errors: &mut Errors) -> IpcMode {
+    match text {
+        "private" | "" => IpcMode::Private,
+        "shareable" => IpcMode::Shareable,
+        _ => {
+            errors.push(bad(
+                origin,
+                "default-ipc-mode",
+                text,
+                format!("IPC can only be private or shareable by default, not {text}"),
+                "write private or shareable",
+            ));
+            IpcMode::Private
         }
     }
 }

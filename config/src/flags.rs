@@ -15,6 +15,10 @@ pub struct Flags {
     pub hosts: Vec<String>,
     /// `-G`, `--group`
     pub group: Option<String>,
+    /// `-b`, `--bridge`
+    pub bridge: Option<String>,
+    /// `--default-ipc-mode`
+    pub default_ipc_mode: Option<String>,
     /// `--log-driver`
     pub log_driver: Option<String>,
     /// `--log-opt k=v`; without `=` the value is empty
@@ -81,6 +85,8 @@ impl Flags {
             "pidfile" => path(&self.pidfile),
             "hosts" => go_list(&self.hosts),
             "group" => self.group.clone(),
+            "bridge" => self.bridge.clone(),
+            "default-ipc-mode" => self.default_ipc_mode.clone(),
             "log-driver" => self.log_driver.clone(),
             "log-opts" => go_map(&self.log_opts),
             "log-spool-size" => self.log_spool_size.clone(),

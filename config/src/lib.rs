@@ -20,4 +20,4 @@ pub use check::ULIMITS;
 pub use error::{ConfigError, ConfigErrors, Origin, Warning};
 pub use flags::Flags;
 pub use load::{DEFAULT_FILE, Reloaded, load, parse_text};
-pub use model::{Address, Config, Host, LogFormat, LogLevel, Runtime, Tls, Ulimit};
+pub use model::{Address, Config, Host, IpcMode, LogFormat, LogLevel, Runtime, Tls, Ulimit};

@@ -11,7 +11,7 @@ use crate::flags::Flags;
 use crate::hosts;
 use crate::keys::{KEYS, Meaning, Used};
 use crate::log;
-use crate::model::{Config, Host, LogFormat, LogLevel, Runtime};
+use crate::model::{Config, Host, IpcMode, LogFormat, LogLevel, Runtime};
 use crate::tls;
 
 /// Where the file is unless `--config-file` says otherwise.
@@ -194,6 +194,12 @@ fn resolve(file: &File, flags: &Flags, errors: &mut Errors, warnings: &mut Vec<W
             .text("group", flags.group.as_ref())
             .map(|(_, text)| text.to_owned())
             .filter(|group| !group.is_empty()),
+        no_bridge: bridge(&source, flags, warnings),
+        default_ipc_mode: source
+            .text("default-ipc-mode", flags.default_ipc_mode.as_ref())
+            .map_or(IpcMode::Private, |(origin, text)| {
+                check::ipc_mode(origin, text, errors)
+            }),
         tls,
         metrics_addr: source
             .text("metrics-addr", flags.metrics_addr.as_ref())
@@ -226,6 +232,27 @@ fn resolve(file: &File, flags: &Flags, errors: &mut Errors, warnings: &mut Vec<W
     };
     conflicts(file, flags, errors);
     config
+}
+
+/// Whether there is to be no bridge. Another value asks for what is not built: one warning.
+fn bridge(source: &Source<'_>, flags: &Flags, warnings: &mut Vec<Warning>) -> bool {
+    match source.text("bridge", flags.bridge.as_ref()) {
+        Some((_, "none")) => true,
+        None | Some((_, "")) => false,
+        Some((_, other)) => {
+            warnings.push(Warning {
+                line: source
+                    .file
+                    .line("bridge")
+                    .filter(|_| flags.bridge.is_none()),
+                key: "bridge".to_owned(),
+                text: format!(
+                    "{other} is without effect: container networks are not built in this version"
+                ),
+            });
+            false
+        }
+    }
 }
 
 fn ulimits(
@@ -404,6 +431,8 @@ impl Config {
             "pidfile" => one(&mut self.pidfile, &new.pidfile, apply),
             "hosts" => one(&mut self.hosts, &new.hosts, apply),
             "group" => one(&mut self.group, &new.group, apply),
+            "bridge" => one(&mut self.no_bridge, &new.no_bridge, apply),
+            "default-ipc-mode" => one(&mut self.default_ipc_mode, &new.default_ipc_mode, apply),
             "labels" => one(&mut self.labels, &new.labels, apply),
             "default-runtime" => one(&mut self.default_runtime, &new.default_runtime, apply),
             "runtimes" => one(&mut self.runtimes, &new.runtimes, apply),

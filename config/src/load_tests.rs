@@ -509,6 +509,27 @@ fn defaults_by_driver() {
     assert_eq!(config.log_spool_size, 4 << 30);
 }
 
+#[test]
+fn bridge_and_ipc_mode() {
+    for (text, none, warned) in [
+        (r#"{"bridge": "none"}"#, true, 0),
+        (r#"{"bridge": ""}"#, false, 0),
+        (r#"{"bridge": "docker0"}"#, false, 1),
+        ("{}", false, 0),
+    ] {
+        let (config, warnings) = parse(text);
+        assert_eq!((config.no_bridge, warnings.len()), (none, warned), "{text}");
+    }
+    let (config, _) = parse(r#"{"default-ipc-mode": "shareable"}"#);
+    assert_eq!(config.default_ipc_mode, IpcMode::Shareable);
+    let flags = Flags::default();
+    let bad = parse_text(br#"{"default-ipc-mode": "host"}"#, None, &flags).unwrap_err();
+    assert!(
+        bad.to_string().contains("write private or shareable"),
+        "{bad}"
+    );
+}
+
 /// A new key cannot be forgotten in `Config::take`.
 #[test]
 fn every_used_key_can_be_reloaded() {
@@ -516,6 +537,7 @@ fn every_used_key_can_be_reloaded() {
     let (new, _) = parse(
         r#"{"log-driver": "none", "log-opts": {"tag": "x"}, "log-level": "warn", "log-format": "json", "raw-logs": true,
             "debug": true, "live-restore": false, "data-root": "/d", "exec-root": "/e", "group": "g", "labels": ["a=b"],
+            "bridge": "none", "default-ipc-mode": "shareable",
             "log-drivers": {"none": {}}, "log-spool-size": "1m", "metrics-addr": ":1", "tlsverify": false, "tlscert": "/c", "tlskey": "/k",
             "tlscacert": "/a", "default-runtime": "r", "runtimes": {"r": {"path": "/r"}}, "shutdown-timeout": 1, "default-stop-timeout": 1,
             "default-ulimits": {"core": {"Soft": 0, "Hard": 0}}}"#,

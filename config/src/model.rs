@@ -105,6 +105,26 @@ pub struct Ulimit {
     pub hard: i64,
 }
 
+/// Whose IPC namespace a container has that says nothing of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IpcMode {
+    /// its own
+    #[default]
+    Private,
+    /// its own, which others may join
+    Shareable,
+}
+
+impl IpcMode {
+    /// As in `HostConfig.IpcMode`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Private => "private",
+            Self::Shareable => "shareable",
+        }
+    }
+}
+
 /// A checked configuration. Made by [`crate::load`] and [`crate::parse_text`].
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -121,6 +141,10 @@ pub struct Config {
     pub hosts: Vec<Host>,
     /// group of the sockets; `None`: `docker` if there is such a group, else root's
     pub group: Option<String>,
+    /// `bridge` is `none`: nobody expects a network of containers that name none
+    pub no_bridge: bool,
+    /// IPC mode of containers that name none
+    pub default_ipc_mode: IpcMode,
     /// TLS of the `tcp://` hosts; `None`: none
     pub tls: Option<Tls>,
     /// where metrics are served; `None`: nowhere

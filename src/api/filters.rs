@@ -73,11 +73,11 @@ impl Filters {
     /// Refuses keys that an endpoint does not know.
     ///
     /// # Errors
-    /// 400 `invalid filter 'x'`.
+    /// 400 `Invalid filter 'x'`.
     pub(crate) fn validate(&self, known: &[&str]) -> Result<(), ApiError> {
         for key in self.fields.keys() {
             if !known.contains(&key.as_str()) {
-                return Err(ApiError::invalid(format!("invalid filter '{key}'")));
+                return Err(ApiError::invalid(format!("Invalid filter '{key}'")));
             }
         }
         Ok(())
@@ -133,7 +133,7 @@ impl Filters {
             "1" | "true" => Ok(Some(true)),
             "0" | "false" => Ok(Some(false)),
             _ => Err(ApiError::invalid(format!(
-                "invalid filter '{key}=[{value}]'"
+                "Invalid filter '{key}=[{value}]'"
             ))),
         }
     }
@@ -173,7 +173,7 @@ mod tests {
         let filters = Filters::from_pairs(&[("x", "1")]);
         assert_eq!(
             filters.validate(&["label"]).unwrap_err().message,
-            "invalid filter 'x'"
+            "Invalid filter 'x'"
         );
         filters.validate(&["x"]).unwrap();
     }
@@ -210,7 +210,7 @@ mod tests {
         assert_eq!(filters.boolean("none").unwrap(), None);
         assert_eq!(
             filters.boolean("x").unwrap_err().message,
-            "invalid filter 'x=[y]'"
+            "Invalid filter 'x=[y]'"
         );
     }
 }

@@ -312,6 +312,9 @@ pub(crate) async fn remove(
     name: String,
     request: &Request,
 ) -> Result<Reply, ApiError> {
+    if name.trim().is_empty() {
+        return Err(ApiError::invalid("image name cannot be blank"));
+    }
     let force = request.query.flag("force");
     let no_prune = request.query.flag("noprune");
     let users = Arc::clone(daemon);

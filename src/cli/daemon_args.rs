@@ -56,6 +56,12 @@ pub(crate) struct DaemonArgs {
     /// Group for the unix socket
     #[arg(short = 'G', long, value_name = "GROUP")]
     pub(crate) group: Option<String>,
+    /// `none`: no network for containers that name none; there is no bridge to attach to yet
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) bridge: Option<String>,
+    /// Default mode for containers' IPC: private or shareable
+    #[arg(long, value_name = "MODE")]
+    pub(crate) default_ipc_mode: Option<String>,
     /// Default driver for container logs
     #[arg(long, value_name = "NAME")]
     pub(crate) log_driver: Option<String>,

@@ -96,6 +96,9 @@ impl Daemon {
         }
         let mut warnings = Vec::new();
         let log = log_config::resolve(&mut host.log_config, &settings, &mut warnings)?;
+        if !settings.no_bridge && matches!(host.network_mode.as_str(), "default" | "bridge") {
+            warnings.push("the default network has loopback only for now".to_owned());
+        }
         warnings.extend(runtime::validate_create(
             &config,
             &host,
@@ -277,7 +280,7 @@ fn merge(config: &mut ContainerConfig, image: &ContainerConfig) -> Result<(), Ap
     }
     let empty = |words: &Option<Vec<String>>| words.as_ref().is_none_or(Vec::is_empty);
     if empty(&config.entrypoint) && empty(&config.cmd) {
-        return Err(ApiError::invalid("no command specified"));
+        return Err(ApiError::invalid("No command specified"));
     }
     Ok(())
 }
@@ -402,7 +405,7 @@ fn complete(host: &mut HostConfig, settings: &Settings) {
     let v2 = runtime::cgroup_layout().is_v2();
     default(&mut host.network_mode, "default");
     default(&mut host.restart_policy.name, "no");
-    default(&mut host.ipc_mode, "private");
+    default(&mut host.ipc_mode, settings.default_ipc_mode.as_str());
     default(&mut host.cgroupns_mode, if v2 { "private" } else { "host" });
     default(&mut host.runtime, &settings.default_runtime);
     if host.shm_size == 0 {
@@ -475,7 +478,7 @@ mod tests {
         );
         for own in [(words(&[""]), None), (None, None)] {
             let error = merged(own, (None, None)).unwrap_err();
-            assert_eq!(error.message, "no command specified");
+            assert_eq!(error.message, "No command specified");
             assert_eq!(error.kind.status(), 400);
         }
     }

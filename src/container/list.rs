@@ -109,7 +109,7 @@ impl Daemon {
         let filters = &options.filters;
         filters.validate(FILTERS)?;
         let bad =
-            |key: &str, value: &str| ApiError::invalid(format!("invalid filter '{key}={value}'"));
+            |key: &str, value: &str| ApiError::invalid(format!("Invalid filter '{key}={value}'"));
         for status in filters.get("status") {
             if !STATUSES.contains(&status.as_str()) {
                 return Err(bad("status", status));

@@ -130,6 +130,8 @@ fn flags(args: &DaemonArgs) -> Flags {
         pidfile: args.pidfile.clone(),
         hosts: args.hosts.clone(),
         group: args.group.clone(),
+        bridge: args.bridge.clone(),
+        default_ipc_mode: args.default_ipc_mode.clone(),
         log_driver: args.log_driver.clone(),
         log_opts: args.log_opts.clone(),
         log_level: args.log_level.clone(),

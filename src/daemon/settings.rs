@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use taffrail_config::{Address, Config, Host, Tls};
+use taffrail_config::{Address, Config, Host, IpcMode, Tls};
 use taffrail_drivers::Defaults;
 
 use crate::api::types::Ulimit;
@@ -32,6 +32,10 @@ pub(crate) struct Settings {
     pub(crate) metrics_addr: Option<Address>,
     /// Group of the sockets: a name or a number. `None`: `docker` if there is such a group.
     pub(crate) group: Option<String>,
+    /// Nobody expects a network of containers that name none.
+    pub(crate) no_bridge: bool,
+    /// `IpcMode` of containers that name none.
+    pub(crate) default_ipc_mode: IpcMode,
     /// `log-driver`, `log-opts` and `log-drivers`.
     pub(crate) log: Defaults,
     /// Bytes of all containers' log files that are held past their own retention.
@@ -59,6 +63,8 @@ impl Settings {
             tls: config.tls.clone(),
             metrics_addr: config.metrics_addr.clone(),
             group: config.group.clone(),
+            no_bridge: config.no_bridge,
+            default_ipc_mode: config.default_ipc_mode,
             log: config.log.clone(),
             log_spool_size: config.log_spool_size,
             runtimes: config

@@ -46,6 +46,8 @@ pub(crate) enum RuntimeError {
         source_path: String,
         propagation: String,
     },
+    #[error("conflicting options: {0}")]
+    Conflict(&'static str),
     #[error("invalid port specification: \"{0}\"")]
     Port(String),
     #[error("{0}")]
@@ -173,6 +175,12 @@ pub(crate) enum ResourceProblem {
     ReservationMinimum,
     #[error("Minimum memory limit can not be less than memory reservation limit, see usage")]
     ReservationAboveMemory,
+    #[error("invalid CPU shares ({0}): shares: invalid argument")]
+    SharesNegative(i64),
+    #[error("the minimum allowed cpu-shares is 2")]
+    SharesBelow,
+    #[error("the maximum allowed cpu-shares is 262144")]
+    SharesAbove,
     #[error("Conflicting options: Nano CPUs and CPU {0} cannot both be set")]
     NanoConflict(&'static str),
     #[error("Range of CPUs is from 0.01 to {0}.00, as there are only {0} CPUs available")]

@@ -168,11 +168,11 @@ fn resolv_text(base: &str, host: &HostConfig, network: Network) -> String {
         host.dns_options.clone()
     };
     let mut text = String::new();
-    for server in servers {
-        text.push_str(&format!("nameserver {server}\n"));
-    }
     if !search.is_empty() {
         text.push_str(&format!("search {}\n", search.join(" ")));
+    }
+    for server in servers {
+        text.push_str(&format!("nameserver {server}\n"));
     }
     if !options.is_empty() {
         text.push_str(&format!("options {}\n", options.join(" ")));
@@ -228,7 +228,7 @@ mod tests {
         let host = HostConfig::default();
         assert_eq!(
             resolv_text(base, &host, Network::Default),
-            "nameserver 10.1.1.1\nsearch a b\noptions ndots:2\n"
+            "search a b\nnameserver 10.1.1.1\noptions ndots:2\n"
         );
         assert_eq!(resolv_text(base, &host, Network::Host), base);
         assert_eq!(

@@ -14,6 +14,8 @@ use super::cgroup::CgroupLayout;
 use super::error::{ResourceProblem as Problem, RuntimeError};
 use crate::api::types::{HostConfig, Ulimit};
 
+/// The kernel's bound of `cpu.shares`.
+const MAX_SHARES: i64 = 262_144;
 /// Docker's smallest memory limit, bytes.
 const MIN_MEMORY: i64 = 6 << 20;
 /// Docker's period for `NanoCpus`, microseconds.
@@ -116,6 +118,12 @@ pub(super) fn check(
 ) -> Result<Vec<String>, RuntimeError> {
     if host.memory == 0 && host.memory_swap > 0 {
         return Err(Problem::SwapAlone.into());
+    }
+    match host.cpu_shares {
+        0 | 2..=MAX_SHARES => {}
+        1 => return Err(Problem::SharesBelow.into()),
+        n if n < 0 => return Err(Problem::SharesNegative(n).into()),
+        _ => return Err(Problem::SharesAbove.into()),
     }
     check_update(host, facts, layout)
 }

@@ -90,18 +90,23 @@ pub(crate) fn prepare(input: &SpecInput<'_>) -> Result<Prepared, RuntimeError> {
     volumes::prepare(&user_mounts, &rootfs, input.files_dir)?;
     let etc = files::write(input.files_dir, config, host, network, &hostname)?;
     let mut mounts = default_mounts(host, &user_mounts);
+    let mut own = Vec::new();
+    for m in &user_mounts {
+        own.push((m.target.as_str(), mounts::to_oci(m, input.files_dir)?));
+    }
     for (target, path) in &etc.binds {
         if user_mounts.iter().all(|m| m.target != *target) {
             let access = if host.readonly_rootfs { "ro" } else { "rw" };
-            mounts.push(json!({
+            let bind = json!({
                 "destination": target, "type": "bind", "source": path,
                 "options": ["rbind", access, "rprivate"],
-            }));
+            });
+            own.push((target, bind));
         }
     }
-    for m in &user_mounts {
-        mounts.push(mounts::to_oci(m, input.files_dir)?);
-    }
+    // A volume at /etc does not hide the files in it.
+    own.sort_by_key(|(target, _)| target.matches('/').count());
+    mounts.extend(own.into_iter().map(|(_, mount)| mount));
     if host.init == Some(true) && !is_host(&host.pid_mode) {
         let init = input.init_binary.ok_or(RuntimeError::NoInit)?;
         mounts.push(json!({

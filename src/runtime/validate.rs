@@ -38,11 +38,9 @@ pub(crate) fn validate_create(
         return Err(RuntimeError::Isolation(host.isolation.clone()));
     }
     check_ports(host)?;
+    check_shared_network(config, host)?;
     refuse_unbuilt(host)?;
     check_restart(host)?;
-    if network == Network::Default {
-        warnings.push("the default network has loopback only for now".to_owned());
-    }
     spec::namespaces(host, network, layout.is_v2())?;
     if is_host(&host.uts_mode) && !config.hostname.is_empty() {
         return Err(RuntimeError::HostnameWithHostUts);
@@ -98,6 +96,43 @@ fn check_ports(host: &HostConfig) -> Result<(), RuntimeError> {
         }
     }
     Ok(())
+}
+
+/// What belongs to a network namespace is set by the container that has made it.
+fn check_shared_network(config: &ContainerConfig, host: &HostConfig) -> Result<(), RuntimeError> {
+    if !host.network_mode.starts_with("container:") {
+        return Ok(());
+    }
+    let ports = !host.port_bindings.is_empty() || host.publish_all_ports;
+    let exposed = config.exposed_ports.as_ref();
+    let conflicts = [
+        (!config.hostname.is_empty(), "hostname and the network mode"),
+        (
+            host.links.iter().flatten().next().is_some(),
+            "container type network can't be used with links. This would result in undefined behavior",
+        ),
+        (!host.dns.is_empty(), "dns and the network mode"),
+        (
+            config
+                .mac_address
+                .as_ref()
+                .is_some_and(|mac| !mac.is_empty()),
+            "mac-address and the network mode",
+        ),
+        (
+            host.extra_hosts.iter().flatten().next().is_some(),
+            "custom host-to-IP mapping and the network mode",
+        ),
+        (ports, "port publishing and the container type network mode"),
+        (
+            exposed.is_some_and(|ports| !ports.is_empty()),
+            "port exposing and the container type network mode",
+        ),
+    ];
+    match conflicts.iter().find(|(given, _)| *given) {
+        Some((_, what)) => Err(RuntimeError::Conflict(what)),
+        None => Ok(()),
+    }
 }
 
 fn refuse_unbuilt(host: &HostConfig) -> Result<(), RuntimeError> {
@@ -180,7 +215,7 @@ mod tests {
 
     /// Create as docker CLI 28 sends it without options.
     #[test]
-    fn the_clis_defaults_are_accepted_with_one_warning() {
+    fn the_clis_defaults_are_accepted() {
         let host: HostConfig = serde_json::from_str(
             r#"{"Binds":null,"ContainerIDFile":"","LogConfig":{"Type":"","Config":{}},
             "NetworkMode":"default","PortBindings":{},"RestartPolicy":{"Name":"no","MaximumRetryCount":0},
@@ -199,10 +234,8 @@ mod tests {
             "ReadonlyPaths":null}"#,
         )
         .unwrap();
-        assert_eq!(
-            validate_create(&config(), &host, Path::new("/var/lib/taffrail")).unwrap(),
-            ["the default network has loopback only for now"]
-        );
+        let warnings = validate_create(&config(), &host, Path::new("/var/lib/taffrail")).unwrap();
+        assert!(warnings.is_empty(), "{warnings:?}");
     }
 
     #[test]

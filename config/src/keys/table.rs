@@ -158,6 +158,26 @@ pub const KEYS: &[Key] = &[
     used("group", Kind::Str, "-G, --group", "", "group of the unix sockets")
         .note("`docker` if there is such a group, else root's")
         .key(),
+    used(
+        "bridge",
+        Kind::Str,
+        "-b, --bridge",
+        "",
+        "`none`: containers that name no network have loopback only, and create does not warn of it. There is no bridge in this version, so \
+         other values have no effect",
+    )
+    .live()
+    .key(),
+    used(
+        "default-ipc-mode",
+        Kind::Str,
+        "--default-ipc-mode",
+        "\"private\"",
+        "IPC namespace of containers that name none",
+    )
+    .live()
+    .choice(&["private", "shareable"])
+    .key(),
     used("tls", Kind::Bool, "--tls", "false", "TLS on `tcp://` hosts; implies `tlsverify` unless that is set").key(),
     used(
         "tlsverify",
@@ -263,7 +283,6 @@ pub const KEYS: &[Key] = &[
         "user namespaces are not built in this version",
     ),
     accepted("default-shm-size", Kind::Str, DEFAULT),
-    accepted("default-ipc-mode", Kind::Str, DEFAULT),
     accepted("default-cgroupns-mode", Kind::Str, DEFAULT),
     accepted("cpu-rt-runtime", Kind::Int, DEFAULT),
     accepted("cpu-rt-period", Kind::Int, DEFAULT),
@@ -291,7 +310,6 @@ pub const KEYS: &[Key] = &[
     ),
     accepted("default-address-pools", Kind::Objects, NETWORK),
     accepted("default-network-opts", Kind::Object, NETWORK),
-    accepted("bridge", Kind::Str, NETWORK),
     accepted("bridge-accept-fwmark", Kind::Str, NETWORK),
     accepted("bip", Kind::Str, NETWORK),
     accepted("bip6", Kind::Str, NETWORK),
