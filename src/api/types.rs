@@ -17,7 +17,7 @@ where
     Ok(Option::<T>::deserialize(de)?.unwrap_or_default())
 }
 
-/// A list that clients may also send as one string (`Cmd`, `Entrypoint`) or as `null`.
+/// A list that clients may also send as one string (`Cmd`, `Entrypoint`, `CapAdd`) or as `null`.
 fn string_or_list<'de, D>(de: D) -> Result<Option<Vec<String>>, D::Error>
 where
     D: Deserializer<'de>,
@@ -173,7 +173,9 @@ pub(crate) struct HostConfig {
     pub(crate) console_size: [u32; 2],
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) annotations: Option<BTreeMap<String, String>>,
+    #[serde(deserialize_with = "string_or_list")]
     pub(crate) cap_add: Option<Vec<String>>,
+    #[serde(deserialize_with = "string_or_list")]
     pub(crate) cap_drop: Option<Vec<String>>,
     #[serde(deserialize_with = "null_default")]
     pub(crate) cgroupns_mode: String,

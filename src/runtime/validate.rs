@@ -28,6 +28,8 @@ pub(crate) fn validate_create(
             return Err(RuntimeError::Environment(entry.clone()));
         }
     }
+    check_ports(host)?;
+    check_shared_network(config, host)?;
     // As in Docker, start says that there is no such network. A 404 of create means the image to
     // the docker CLI, which would go and pull it.
     let network = match Network::of(host) {
@@ -37,8 +39,6 @@ pub(crate) fn validate_create(
     if !matches!(host.isolation.to_ascii_lowercase().as_str(), "" | "default") {
         return Err(RuntimeError::Isolation(host.isolation.clone()));
     }
-    check_ports(host)?;
-    check_shared_network(config, host)?;
     refuse_unbuilt(host)?;
     check_restart(host)?;
     spec::namespaces(host, network, layout.is_v2())?;
