@@ -268,7 +268,7 @@ mod tests {
         };
         none.port_bindings
             .insert("80/tcp".into(), serde_json::json!([]));
-        assert!(validate_create(&config(), &none).is_ok());
+        assert!(validate_create(&config(), &none, Path::new("/var/lib/taffrail")).is_ok());
         let web = HostConfig {
             network_mode: "web".into(),
             ..Default::default()
