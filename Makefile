@@ -15,14 +15,18 @@ E2E_THREADS ?= 2
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+# One program without a loader: it starts twice a container (it executes itself from a sealed file).
+STATIC := -C target-feature=+crt-static -C relocation-model=static
+
 build: ## all programs, optimised but quickly built: target/fast/
-	$(CARGO) build --locked --profile fast --bins --workspace
+	$(CARGO) build --locked --profile fast --bins --workspace --exclude taffrail-runtime
+	$(CARGO) rustc --locked --profile fast -p taffrail-runtime --bin taffrail-runtime -- $(STATIC)
 
 check: ## formatting and lints; warnings are errors
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
-peers: ## runc, busybox, Docker and what else the tests compare with (as root, Debian and Ubuntu)
+peers: ## libseccomp, runc, crun, busybox, Docker and what else the tests compare with (as root, Debian and Ubuntu)
 	@sh scripts/install-peers.sh test
 
 workload: $(TARGET)/workload
@@ -60,6 +64,10 @@ bench-log: build workload ## a log of 10 GB in each form: finding, reading, stuc
 	@sh scripts/install-peers.sh bench
 	python3 benches/e2e/log_bench.py --bin $(FAST) --workload $(TARGET)/workload $(BENCH)
 
+bench-runtime: build ## create, start and delete of `true`: the built-in runtime beside crun and runc, as root
+	@sh scripts/install-peers.sh bench
+	python3 benches/e2e/runtime_bench.py --bin $(FAST) $(BENCH)
+
 demo: ## installs what is missing, builds, and shows it working, as root
 	@bash scripts/demo.sh
 
@@ -70,10 +78,11 @@ docs: ## the tables in docs/ and the schema, from the code; the API documentatio
 release: ## the programs as they are shipped: target/release/
 	$(CARGO) build --locked --release --bin taffrail
 	$(CARGO) build --locked --release -p taffrail-monitor --bin taffrail-monitor
+	$(CARGO) rustc --locked --release -p taffrail-runtime --bin taffrail-runtime -- $(STATIC)
 
 install: release ## PREFIX=/usr/local, DESTDIR=
 	install -d $(DESTDIR)$(PREFIX)/bin
-	install -m 0755 $(TARGET)/release/taffrail $(TARGET)/release/taffrail-monitor $(DESTDIR)$(PREFIX)/bin/
+	install -m 0755 $(TARGET)/release/taffrail $(TARGET)/release/taffrail-monitor $(TARGET)/release/taffrail-runtime $(DESTDIR)$(PREFIX)/bin/
 
 clean: ## what was built
 	$(CARGO) clean

@@ -76,7 +76,7 @@ trap 'exit 130' INT TERM
 
 step "What is missing on this machine"
 sh scripts/install-peers.sh demo
-echo "runc: $(runc --version | head -n1)"
+echo "libseccomp: $(ls /usr/lib/*/libseccomp.a /usr/lib64/libseccomp.a /usr/lib/libseccomp.a 2>/dev/null | head -n1)"
 
 step "Build"
 show make --no-print-directory build workload 2>&1

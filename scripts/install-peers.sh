@@ -12,7 +12,10 @@ missing() { # program package
 
 missing cc gcc
 [ -e /usr/include/stdlib.h ] || packages="$packages libc6-dev"
-missing runc runc
+# The built-in runtime is linked with it; without it, it refuses containers with a seccomp profile.
+if ! ls /usr/lib/*/libseccomp.a /usr/lib64/libseccomp.a /usr/lib/libseccomp.a >/dev/null 2>&1; then
+	packages="$packages libseccomp-dev"
+fi
 # The test image is a static busybox; the package `busybox` alone is not always static.
 if ! command -v busybox >/dev/null 2>&1 || grep -q ld-linux "$(command -v busybox)"; then
 	packages="$packages busybox-static"
@@ -20,6 +23,9 @@ fi
 case $what in
 demo) ;;
 test | bench)
+	# What the built-in runtime is compared with.
+	missing runc runc
+	missing crun crun
 	missing docker docker.io
 	missing dockerd docker.io
 	missing jq jq

@@ -14,6 +14,7 @@ mod cli_run;
 mod docker_py;
 mod events;
 mod golden;
+mod inside;
 mod kill_daemon;
 mod kill_monitor;
 mod lifecycle;

@@ -277,20 +277,29 @@ fn ulimits(
     found
 }
 
+/// Runtimes that are always there, and their programs: Taffrail's own, and runc by Docker's names.
+const BUILT_IN: [(&str, &str); 3] = [
+    (DEFAULT_RUNTIME, "taffrail-runtime"),
+    ("runc", "runc"),
+    ("io.containerd.runc.v2", "runc"),
+];
+const DEFAULT_RUNTIME: &str = "taffrail";
+
 fn runtimes(
     source: &Source<'_>,
     flags: &Flags,
     errors: &mut Errors,
 ) -> (BTreeMap<String, Runtime>, String) {
-    let mut found = BTreeMap::from([(
-        "runc".to_owned(),
-        Runtime {
-            path: "runc".into(),
-            args: Vec::new(),
-        },
-    )]);
+    let program = |path: &str| Runtime {
+        path: path.into(),
+        args: Vec::new(),
+    };
+    let mut found: BTreeMap<String, Runtime> = BUILT_IN
+        .iter()
+        .map(|(name, path)| ((*name).to_owned(), program(path)))
+        .collect();
     // Names that are given but wrong are still names, so that default-runtime is not told off too.
-    let mut names: Vec<&str> = vec!["runc"];
+    let mut names: Vec<&str> = BUILT_IN.iter().map(|(name, _)| *name).collect();
     for (name, line, node) in source.file.members("runtimes").unwrap_or_default() {
         names.push(name);
         if let Some(runtime) = check::runtime_entry(name, *line, node, errors) {
@@ -308,7 +317,7 @@ fn runtimes(
     }
     let (origin, default) = source
         .text("default-runtime", flags.default_runtime.as_ref())
-        .unwrap_or((Origin::Default, "runc"));
+        .unwrap_or((Origin::Default, DEFAULT_RUNTIME));
     if !names.contains(&default) {
         errors.push(bad(
             origin,

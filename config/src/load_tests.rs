@@ -48,7 +48,11 @@ fn defaults() {
             (config.shutdown_timeout, config.default_stop_timeout),
             (15, 10)
         );
-        assert_eq!(config.default_runtime, "runc");
+        assert_eq!(config.default_runtime, "taffrail");
+        assert_eq!(
+            config.runtimes["taffrail"].path,
+            Path::new("taffrail-runtime")
+        );
         assert_eq!(config.runtimes["runc"].path, Path::new("runc"));
         assert_eq!(config.level(), LogLevel::Info);
     }

@@ -171,7 +171,7 @@ pub struct Config {
     pub default_ulimits: BTreeMap<String, Ulimit>,
     /// the daemon's labels, `k=v`
     pub labels: Vec<String>,
-    /// runtimes by name; always has `runc`
+    /// runtimes by name; always has `taffrail` and `runc`
     pub runtimes: BTreeMap<String, Runtime>,
     /// a name in `runtimes`
     pub default_runtime: String,

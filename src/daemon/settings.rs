@@ -2,7 +2,7 @@
 //! them.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use taffrail_config::{Address, Config, Host, IpcMode, Tls};
 use taffrail_drivers::Defaults;
@@ -72,7 +72,7 @@ impl Settings {
                 .iter()
                 .map(|(name, runtime)| {
                     let runtime = RuntimeSettings {
-                        path: runtime.path.clone(),
+                        path: beside(&runtime.path),
                         args: runtime.args.clone(),
                     };
                     (name.clone(), runtime)
@@ -98,4 +98,18 @@ impl Settings {
             labels: config.labels.clone(),
         }
     }
+}
+
+/// The program of the built-in runtime, which is installed beside this one; other names are looked
+/// up in `PATH` when they are needed.
+fn beside(path: &Path) -> PathBuf {
+    if path.as_os_str() == "taffrail-runtime"
+        && let Ok(own) = std::env::current_exe()
+    {
+        let sibling = own.with_file_name(path);
+        if sibling.is_file() {
+            return sibling;
+        }
+    }
+    path.to_owned()
 }

@@ -33,11 +33,13 @@ impl Engine {
     /// What this engine needs to run here.
     pub(crate) fn ready(self) -> Result<(), String> {
         skip::root()?;
-        skip::program("runc")?;
         image::busybox()?;
         match self {
             Self::Taffrail => Ok(()),
-            Self::Dockerd => skip::program("dockerd"),
+            Self::Dockerd => {
+                skip::program("runc")?;
+                skip::program("dockerd")
+            }
         }
     }
 }

@@ -26,6 +26,22 @@ const APPLETS: [&str; 24] = [
     "stat", "touch", "true", "tty", "ip", "env", "dd", "wc", "pwd", "ps", "sysctl", "ln", "stty",
 ];
 
+/// `TAFFRAIL_TEST_RUNTIME`, else the built-in runtime if it is built, else runc: all must do.
+fn program() -> PathBuf {
+    if let Some(path) = std::env::var_os("TAFFRAIL_TEST_RUNTIME") {
+        return path.into();
+    }
+    // Test programs are in `deps/`.
+    let own = std::env::current_exe().unwrap();
+    let built = own
+        .parent()
+        .and_then(Path::parent)
+        .map(|dir| dir.join("taffrail-runtime"));
+    built
+        .filter(|p| p.is_file())
+        .unwrap_or_else(|| "runc".into())
+}
+
 /// One container on its own directories, runtime root and control group; all removed at the end.
 struct Case {
     dir: TempDir,
@@ -56,14 +72,14 @@ impl Case {
     fn new() -> Option<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let runtime = OciRuntime {
-            path: "runc".into(),
+            path: program(),
             args: Vec::new(),
             root: PathBuf::new(),
         };
         let reason = if !nix::unistd::geteuid().is_root() {
             "not root"
         } else if runtime.locate().is_err() {
-            "no runc in PATH"
+            "neither taffrail-runtime nor runc here"
         } else {
             ""
         };

@@ -22,9 +22,15 @@ fn failures_to_start_have_dockers_words_and_codes() {
         assert_eq!(failure.kind.status(), 400);
         assert!(failure.message.contains(words), "{failure:?}");
         assert!(
-            failure.message.starts_with(
-                "failed to create shim task: OCI runtime create failed: runc create failed: "
-            ),
+            failure
+                .message
+                .starts_with("failed to create shim task: OCI runtime create failed: ")
+                && failure
+                    .message
+                    .contains("runc create failed: unable to start container process: exec: ")
+                || failure.message.contains(
+                    "taffrail-runtime create failed: unable to start container process: exec: "
+                ),
             "{failure:?}"
         );
         assert_eq!(

@@ -1,0 +1,75 @@
+//! Taffrail's built-in OCI runtime: runc's command line, the container's setup by libcontainer.
+//!
+//! What this program adds: system call filters without a silent gap, control groups that the
+//! container cannot write, devices on control groups version 2, mount propagation, and refusal of
+//! all that it cannot enforce. See `docs/runtime.md`.
+
+mod args;
+mod cgroup;
+mod create;
+mod devices;
+mod filter;
+mod payload;
+mod report;
+mod seal;
+mod spec;
+mod state;
+mod verbs;
+
+use std::process::ExitCode;
+
+use args::Verb;
+
+fn main() -> ExitCode {
+    let (global, verb) = match args::parse(std::env::args_os().skip(1).collect()) {
+        Ok(parsed) => parsed,
+        Err(words) => {
+            report::log_error(None, false, &words);
+            return ExitCode::from(64);
+        }
+    };
+    let root = &global.root;
+    let (name, done) = match &verb {
+        Verb::Create(args) => ("create", create(root, args)),
+        Verb::Start(id) => ("start", verbs::start(root, id)),
+        Verb::State(id) => ("state", verbs::state(root, id)),
+        Verb::Kill { id, signal, all } => ("kill", verbs::kill(root, id, signal, *all)),
+        Verb::Pause(id) => ("pause", verbs::pause(root, id, true)),
+        Verb::Resume(id) => ("resume", verbs::pause(root, id, false)),
+        Verb::Delete { id, force } => ("delete", verbs::delete(root, id, *force)),
+        Verb::List { quiet } => ("list", verbs::list(root, *quiet)),
+        Verb::Features => ("features", verbs::features()),
+        Verb::Version => ("version", verbs::version()),
+        Verb::Help => {
+            print!("{}", args::USAGE);
+            return ExitCode::SUCCESS;
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(words) => {
+            let words = format!("taffrail-runtime {name} failed: {words}");
+            report::log_error(global.log.as_deref(), global.json, &words);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn create(root: &std::path::Path, args: &args::Create) -> Result<(), String> {
+    seal::ensure().map_err(|e| format!("sealing the runtime's program: {e}"))?;
+    report::start().map_err(|e| e.to_string())?;
+    // SAFETY: there is one thread, and sets a number of this process.
+    unsafe {
+        libc::umask(0o022);
+        // Sockets that were handed to the daemon are not the container's.
+        for name in [
+            "LISTEN_FDS",
+            "LISTEN_PID",
+            "LISTEN_FDNAMES",
+            "NOTIFY_SOCKET",
+        ] {
+            std::env::remove_var(name);
+        }
+    }
+    create::create(root, args)
+}
