@@ -74,7 +74,7 @@ pub(crate) fn create(root: &Path, args: &Create) -> Result<(), String> {
             None => Ok(()),
         }
     });
-    done.map_err(|words| {
+    done.inspect_err(|_| {
         layout.leave_others();
         if record.pid > 0 {
             // SAFETY: our own child, not yet waited for.
@@ -83,7 +83,6 @@ pub(crate) fn create(root: &Path, args: &Create) -> Result<(), String> {
         let _ = cgroup::signal_all(&layout, &record.cgroup, libc::SIGKILL);
         let _ = cgroup::remove(&layout, &record.cgroup);
         let _ = fs::remove_dir_all(&dir);
-        words
     })
 }
 
