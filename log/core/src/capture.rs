@@ -358,25 +358,25 @@ pub fn finish<L: Log>(
     Ok(())
 }
 
-/// Gives the rest of a batch up, and the open line with it: counts the records that it would have
-/// been, and the bytes. The gap is stored with the next record that the log takes.
+/// Gives the records of a batch up: counts them and their bytes. A line that is open at its end stays
+/// whole in the carry; at the end of the stream (an empty `stage`) it is given up, too. The gap is
+/// stored with the next record that the log takes.
 pub fn drop_batch<L: Log>(
     log: &mut L,
     slot: &mut Slot,
-    ring: &Ring<'_>,
+    ring: &mut Ring<'_>,
     stream: usize,
     stage: &[u8],
     time: u64,
     cause: u32,
 ) {
-    let carry = slot.carry_len[stream];
-    let cut = segment::cut(slot, ring, stream, stage, true);
-    let rest = stage.len() - (slot.consumed as usize).min(stage.len());
-    let (records, bytes) = (u64::from(cut.count), rest as u64 + u64::from(carry));
-    slot.lost_records += records;
-    slot.lost_bytes += bytes;
-    slot.lost_cause = cause;
+    let begin = (slot.consumed as usize).min(stage.len());
+    let cut = segment::cut(slot, ring, stream, stage, stage.is_empty());
+    let (records, bytes) = (u64::from(cut.count), (cut.from_carry + cut.used) as u64);
     if records > 0 {
+        slot.lost_records += records;
+        slot.lost_bytes += bytes;
+        slot.lost_cause = cause;
         let first = time.max(slot.last_time + 1);
         if slot.gap_records == 0 {
             slot.gap_seq = slot.next_seq;
@@ -389,11 +389,7 @@ pub fn drop_batch<L: Log>(
         slot.gap_cause = cause;
         slot.next_seq += records;
     }
-    slot.ordinal[stream] = 0;
-    slot.chain_seq[stream] = 0;
-    slot.chain &= !(1 << stream);
-    slot.carry_at[stream] = slot.carry_at[stream].wrapping_add(carry) % RING as u32;
-    slot.carry_len[stream] = 0;
+    segment::carry_on(slot, ring, stream, &cut, &stage[begin..]);
     take(slot, stream, stage.len());
     log.commit(slot, phase::IDLE);
 }

@@ -20,9 +20,9 @@ const ZEROS: [u8; ALIGN] = [0; ALIGN];
 pub(crate) struct Cut {
     pub(crate) count: u32,
     /// Bytes of the carry that are in them: all or nothing but for a line of over 16 KiB.
-    from_carry: usize,
+    pub(crate) from_carry: usize,
     /// Bytes of the stage that are in them.
-    used: usize,
+    pub(crate) used: usize,
     flags: u16,
     /// Ordinal and chain of the first record.
     ordinal: u32,
@@ -99,6 +99,30 @@ pub(crate) fn cut(
     work.ordinal[stream] = ordinal;
     work.chain_seq[stream] = if ordinal > 0 { chain_seq } else { 0 };
     cut
+}
+
+/// Takes what `cut` left open of `fresh`, the stage from what was consumed before on, into the carry.
+pub(crate) fn carry_on(
+    work: &mut Slot,
+    ring: &mut Ring<'_>,
+    stream: usize,
+    cut: &Cut,
+    fresh: &[u8],
+) {
+    work.carry_at[stream] =
+        work.carry_at[stream].wrapping_add(cut.from_carry as u32) % crate::state::RING as u32;
+    work.carry_len[stream] -= cut.from_carry as u32;
+    let open = &fresh[cut.used..];
+    ring.write(
+        work.carry_at[stream].wrapping_add(work.carry_len[stream]),
+        open,
+    );
+    work.carry_len[stream] += open.len() as u32;
+    debug_assert!(
+        work.carry_len[stream] < PIECE as u32,
+        "a carry is shorter than a piece"
+    );
+    work.chain = work.chain & !(1 << stream) | u32::from(work.ordinal[stream] > 0) << stream;
 }
 
 /// Checksums of a payload that lies in parts.
@@ -216,20 +240,7 @@ pub(crate) fn run<L: Log>(
         work.next_seq += u64::from(records.count);
         work.last_time = first_time + u64::from(records.count - 1);
     }
-    work.carry_at[stream] =
-        work.carry_at[stream].wrapping_add(records.from_carry as u32) % crate::state::RING as u32;
-    work.carry_len[stream] -= records.from_carry as u32;
-    let open = &stage[begin + records.used..];
-    ring.write(
-        work.carry_at[stream].wrapping_add(work.carry_len[stream]),
-        open,
-    );
-    work.carry_len[stream] += open.len() as u32;
-    debug_assert!(
-        work.carry_len[stream] < PIECE as u32,
-        "a carry is shorter than a piece"
-    );
-    work.chain = work.chain & !(1 << stream) | u32::from(work.ordinal[stream] > 0) << stream;
+    carry_on(work, ring, stream, &records, &stage[begin..]);
     take(work, stream, stage.len());
     close_block(log, work, false);
     // A segment finds its own damage: its blocks have checksums.

@@ -320,10 +320,14 @@ impl Written {
     pub fn lose(&mut self, stream: usize, bytes: &[u8], time: u64) {
         let before = self.slot.next_seq;
         self.slot.consumed = 0;
-        let ring = Ring::new(&mut self.rings[stream]);
+        // What is ended goes; the open line goes on.
+        let mark = self.want.len();
+        self.open[stream].extend_from_slice(bytes);
+        self.expect(stream, time, 0, 0, false);
+        self.want.truncate(mark);
+        let mut ring = Ring::new(&mut self.rings[stream]);
         let (disk, slot) = (&mut self.disk, &mut self.slot);
-        capture::drop_batch(disk, slot, &ring, stream, bytes, time, 28);
-        self.open[stream].clear();
+        capture::drop_batch(disk, slot, &mut ring, stream, bytes, time, 28);
         let lost = self.slot.next_seq - before;
         if lost > 0 {
             self.gaps.push((before, lost));

@@ -10,6 +10,15 @@ impl<P: Probe> Monitor<'_, P> {
         let stream = (page.batch_stream.load(Ordering::Relaxed) & 1) as usize;
         let want = (page.batch_want.load(Ordering::Relaxed) as usize).min(STAGE);
         self.attach_no = page.batch_no.load(Ordering::Relaxed);
+        // First of all: what a dead monitor had let go, but not removed yet, is found by the
+        // numbers of the committed slot only.
+        let mut slot = self.slot;
+        self.files.recount_spool(&mut slot);
+        if slot != self.slot {
+            use capture::Log;
+            self.slot = slot;
+            self.files.commit(&slot, self.state.word().phase);
+        }
         match self.state.word().phase {
             phase::READING => {
                 let got = self.read_happened(want);
@@ -40,7 +49,6 @@ impl<P: Probe> Monitor<'_, P> {
             _ => {}
         }
         let mut slot = self.slot;
-        self.files.recount_spool(&mut slot);
         // A log that does not take it now is tried again with the next batch.
         let settled = self.files.settle(&mut slot);
         if settled.is_ok() && slot != self.slot {

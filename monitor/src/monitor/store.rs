@@ -49,9 +49,9 @@ impl<P: Probe> Monitor<'_, P> {
                         self.files.attach(&mut slot, stream, stage);
                     }
                     let cause = e.0 as u32;
-                    let ring = Ring::new(self.state.ring(stream));
+                    let mut ring = Ring::new(self.state.ring(stream));
                     let files = &mut self.files;
-                    capture::drop_batch(files, &mut slot, &ring, stream, stage, time, cause);
+                    capture::drop_batch(files, &mut slot, &mut ring, stream, stage, time, cause);
                     self.slot = slot;
                     return;
                 }
@@ -136,9 +136,9 @@ impl<P: Probe> Monitor<'_, P> {
                     let mut slot = self.slot;
                     slot.eof |= 1 << stream;
                     let cause = e.0 as u32;
-                    let ring = Ring::new(self.state.ring(stream));
+                    let mut ring = Ring::new(self.state.ring(stream));
                     let files = &mut self.files;
-                    capture::drop_batch(files, &mut slot, &ring, stream, &[], time, cause);
+                    capture::drop_batch(files, &mut slot, &mut ring, stream, &[], time, cause);
                     self.slot = slot;
                     return;
                 }

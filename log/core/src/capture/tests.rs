@@ -360,8 +360,9 @@ fn giving_up_counts_lines_and_bytes() {
         ..Slot::default()
     };
     let mut memory_of_ring = vec![0; RING];
-    let ring = Ring::new(&mut memory_of_ring);
-    drop_batch(&mut memory, &mut slot, &ring, 0, b"abc\ndef\nghi", 1000, 28);
+    let mut ring = Ring::new(&mut memory_of_ring);
+    let stage = b"abc\ndef\nghi";
+    drop_batch(&mut memory, &mut slot, &mut ring, 0, stage, 1000, 28);
     assert_eq!(
         (
             slot.lost_records,
@@ -369,17 +370,23 @@ fn giving_up_counts_lines_and_bytes() {
             slot.next_seq,
             slot.consumed
         ),
-        (2, 7, 2, 11)
+        (1, 4, 1, 11)
     );
-    assert_eq!((slot.gap_from, slot.gap_until), (1000, 1001));
+    assert_eq!((slot.gap_from, slot.gap_until), (1000, 1000));
+    assert_eq!(slot.carry_len[0], 3, "the open line is kept");
     // An open line of 10 bytes, then one that is cut into pieces.
     slot.carry_len[1] = 10;
     slot.consumed = 0;
     let long = [&[b'x'; 40_000][..], b"\ny\n"].concat();
-    drop_batch(&mut memory, &mut slot, &ring, 1, &long, 2000, 28);
-    assert_eq!((slot.lost_records, slot.lost_bytes), (2 + 4, 7 + 40_013));
-    assert_eq!((slot.gap_seq, slot.gap_records, slot.next_seq), (0, 6, 6));
+    drop_batch(&mut memory, &mut slot, &mut ring, 1, &long, 2000, 28);
+    assert_eq!((slot.lost_records, slot.lost_bytes), (1 + 4, 4 + 40_013));
+    assert_eq!((slot.gap_seq, slot.gap_records, slot.next_seq), (0, 5, 5));
     assert_eq!(slot.carry_len[1], 0);
+    // At the end of its stream the open line goes, too.
+    slot.consumed = 0;
+    drop_batch(&mut memory, &mut slot, &mut ring, 0, b"", 3000, 28);
+    assert_eq!((slot.lost_records, slot.lost_bytes), (6, 4 + 40_013 + 3));
+    assert_eq!(slot.carry_len[0], 0);
 }
 
 #[test]
@@ -594,18 +601,18 @@ fn a_gap_is_stored_with_the_next_record() {
         };
         memory.slot = slot;
         let mut memory_of_ring = vec![0; RING];
-        let no_carry = Ring::new(&mut memory_of_ring);
+        let mut no_carry = Ring::new(&mut memory_of_ring);
         drop_batch(
             &mut memory,
             &mut slot,
-            &no_carry,
+            &mut no_carry,
             0,
             b"abc\ndef\n",
             1000,
             28,
         );
         slot.consumed = 0;
-        drop_batch(&mut memory, &mut slot, &no_carry, 1, b"x\n", 2000, 28);
+        drop_batch(&mut memory, &mut slot, &mut no_carry, 1, b"x\n", 2000, 28);
         slot.consumed = 0;
         let format = Format {
             local,
