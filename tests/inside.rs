@@ -56,8 +56,18 @@ fn comparable(text: &str) -> Vec<String> {
                     fields[2] = "flags";
                 }
                 line = fields.join(" ");
+                // The built-in runtime lays a read-only mount over each hierarchy: the one on top counts.
+                if at.starts_with("/sys/fs/cgroup/") {
+                    unordered.retain(|below| below.split(' ').nth(1) != Some(at));
+                }
                 unordered.push(line);
                 continue;
+            }
+            // Signals 32 and 33 are the C library's own, and no program is sent them.
+            _ if line.starts_with("SigIgn:") => {
+                let mask = line.trim_start_matches("SigIgn:").trim();
+                let mask = u64::from_str_radix(mask, 16).expect("a mask");
+                line = format!("SigIgn: {:x}", mask & !(3 << 31));
             }
             // The terminal's own device, which every container has: listed by one of them.
             "== devices" if line == "c 5:1 rwm" => continue,
@@ -191,7 +201,7 @@ fn control_groups_cannot_be_written_from_inside() {
     need!(skip::program("docker"));
     let daemon = Daemon::start();
     let script = "cd /sys/fs/cgroup; for f in $(find . -maxdepth 2 -type f) ./new ./memory/new; do \
-        ( echo 1 > $f ) 2>/dev/null && echo \"wrote $f\"; done; find . -maxdepth 2 -type f | wc -l; mkdir x 2>&1";
+        ( echo 1 > $f ) 2>/dev/null && echo \"wrote $f\"; done; find . -maxdepth 2 -type f | wc -l; mkdir x 2>&1 || true";
     for options in [&[][..], &["--cgroupns", "private"], &["--cap-add", "ALL"]] {
         let mut args = vec!["run", "--rm", "--network", "none"];
         args.extend(options);

@@ -483,8 +483,8 @@ mod tests {
             "exec: \"\": executable file not found in $PATH"
         );
         assert_eq!(
-            look_up("/nosuch", &path).unwrap_err(),
-            "exec: \"/nosuch\": stat /nosuch: no such file or directory"
+            look_up("/nosuch/program", &path).unwrap_err(),
+            "exec: \"/nosuch/program\": stat /nosuch/program: no such file or directory"
         );
         let plain = at("plain").display().to_string();
         assert_eq!(
