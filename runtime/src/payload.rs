@@ -13,7 +13,7 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use libcontainer::oci_spec::runtime::{Capabilities, Capability, LinuxCapabilities, Spec};
 use libcontainer::syscall::syscall::create_syscall;
@@ -88,6 +88,7 @@ impl Payload {
         for (path, flags) in &self.remounts {
             remount(path, *flags)?;
         }
+        close_device_folders(spec);
         if self.loopback {
             loopback_up()
                 .map_err(|e| format!("bringing up the loopback interface: {}", words(&e)))?;
@@ -204,6 +205,24 @@ impl Executor for Payload {
             eprintln!("{words}");
             std::process::exit(1)
         })
+    }
+}
+
+/// libcontainer makes the folders of device nodes (`/dev/net`) under an umask of 0; runc's are 0755.
+/// Folders that were there keep their modes.
+fn close_device_folders(spec: &Spec) {
+    use std::os::unix::fs::PermissionsExt;
+    let devices = spec.linux().as_ref().and_then(|l| l.devices().clone());
+    for device in devices.iter().flatten() {
+        let folders = device.path().ancestors().skip(1);
+        for folder in folders.take_while(|f| f.starts_with("/dev") && *f != Path::new("/dev")) {
+            let open = std::fs::symlink_metadata(folder)
+                .is_ok_and(|m| m.is_dir() && m.permissions().mode() & 0o7777 == 0o777);
+            if open {
+                // It stays as libcontainer made it, if this cannot be.
+                let _ = std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755));
+            }
+        }
     }
 }
 

@@ -74,6 +74,17 @@ fn complete(spec: &mut Spec, id: &str) {
         if !given {
             linux.set_cgroups_path(Some(Path::new(DEFAULT_CGROUP).join(id)));
         }
+        // runc and Docker also write the recursive names, which is what the short ones do here.
+        let short = match linux.rootfs_propagation().as_deref() {
+            Some("rslave") => Some("slave"),
+            Some("rprivate") => Some("private"),
+            Some("rshared") => Some("shared"),
+            Some("runbindable") => Some("unbindable"),
+            _ => None,
+        };
+        if let Some(short) = short {
+            linux.set_rootfs_propagation(Some(short.to_owned()));
+        }
         spec.set_linux(Some(linux));
     }
     // Only its presence is looked at below this layer, as if it were true.
