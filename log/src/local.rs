@@ -194,6 +194,10 @@ impl Reader {
         };
         if self.local.salt.is_none() {
             if current.limit <= ALIGN as u64 {
+                // A header alone: nothing of it is torn.
+                if current.limit == ALIGN as u64 {
+                    self.start = self.end;
+                }
                 return Ok(());
             }
             let head = segment::head(&current.file, current.limit);

@@ -1,6 +1,9 @@
 //! `remove`: root file system, log, folder, and last the name.
 
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::exit::blocking;
 use super::{Container, Status};
@@ -113,9 +116,7 @@ impl Daemon {
                 format!("cannot remove the root file system: {}", chain(&error))
             })?;
             for dir in [run_dir, dir] {
-                if let Err(error) = std::fs::remove_dir_all(&dir)
-                    && error.kind() != std::io::ErrorKind::NotFound
-                {
+                if let Err(error) = remove_dir(&dir) {
                     return Err(format!("cannot remove {}: {error}", dir.display()));
                 }
             }
@@ -123,5 +124,22 @@ impl Daemon {
         })
         .await
         .unwrap_or_else(|| Err("the daemon is ending".to_owned()))
+    }
+}
+
+/// Removes a folder with all that is in it. What is still being written for the run that has just
+/// ended (the note of its log's end, a compressed file) may come while the folder is emptied: a
+/// folder that was not empty after all is emptied again, for up to a second.
+fn remove_dir(dir: &Path) -> io::Result<()> {
+    let mut tries = 100;
+    loop {
+        match std::fs::remove_dir_all(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty && tries > 0 => {
+                tries -= 1;
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            other => return other,
+        }
     }
 }

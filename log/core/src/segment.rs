@@ -292,6 +292,17 @@ pub(crate) fn write_gap<L: Log>(
     Ok(())
 }
 
+/// Seq of what comes next in the file: the first missing record of a gap that is not stored yet, else
+/// the next record.
+#[must_use]
+pub fn next_seq(work: &Slot) -> u64 {
+    if work.gap_records > 0 {
+        work.gap_seq
+    } else {
+        work.next_seq
+    }
+}
+
 /// The attributes of a run as a batch at `work.offset`, and all that follows from it.
 ///
 /// # Errors
@@ -321,7 +332,7 @@ pub fn write_attrs<L: Log>(
     let attrs = u32::try_from(at / ALIGN as u64).unwrap_or(0);
     let header = Batch {
         attrs,
-        seq: work.next_seq,
+        seq: next_seq(work),
         time,
         epoch: work.epoch as u32,
         run: format.run,
@@ -336,7 +347,7 @@ pub fn write_attrs<L: Log>(
     log.write(at, &header)?;
     log.write_parts(at + payload_at(length) as u64, &[format.attrs, padding])?;
     if work.block_offset == work.offset {
-        work.block_seq = work.next_seq;
+        work.block_seq = next_seq(work);
         work.block_time = time;
     }
     work.offset += size;

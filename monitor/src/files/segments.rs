@@ -32,7 +32,7 @@ impl<P: Probe> Files<'_, P> {
             let header = SegmentHeader {
                 salt: slot.salt,
                 number: slot.file_no,
-                first_seq: slot.next_seq,
+                first_seq: segment::next_seq(slot),
                 epoch: slot.epoch as u32,
                 run: self.conf.run,
                 time,
