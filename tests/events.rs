@@ -177,7 +177,7 @@ fn every_filter_and_a_window_in_the_past() {
     for (path, text) in [
         ("since=x", "since"),
         ("since=5&until=4", "cannot be after"),
-        ("filters=%7B%22nope%22%3A%5B%22x%22%5D%7D", "nvalid filter"),
+        ("filters=%7B%22nope%22%3A%5B%22x%22%5D%7D", "Invalid filter"),
     ] {
         let answer = daemon.api("GET", &format!("/events?{path}"), None);
         assert_eq!(answer.status, 400, "{path}: {}", answer.text());

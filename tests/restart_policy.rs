@@ -270,6 +270,26 @@ fn a_killed_daemon_leaves_the_pause_to_the_next() {
     daemon.finish();
 }
 
+/// At whatever moment of ending, waiting and starting it comes, nothing of the container is left.
+#[test]
+fn removal_meets_a_container_that_restarts() {
+    need!(ready());
+    let daemon = Daemon::start();
+    for round in 0..25 {
+        let id = daemon.run_detached(&["--restart", "always", IMAGE, "sh", "-c", "exit 5"]);
+        if round % 3 > 0 {
+            wait_for("an end", LONG, || {
+                actions(&daemon, &id).contains("die").then_some(())
+            });
+        }
+        let removed = daemon.docker(["rm", "-f", &id]).output();
+        assert_eq!(removed.code, 0, "round {round}: {}", removed.err());
+        let folder = daemon.data_root.join("containers").join(&id);
+        assert!(!folder.exists(), "round {round}: {}", folder.display());
+    }
+    daemon.finish();
+}
+
 /// Containers that end, or were stopped, while no daemon is there; and what the next one does.
 #[test]
 fn policies_act_when_the_daemon_is_back() {

@@ -370,3 +370,47 @@ proptest! {
         check(LogFormat::JsonFile, &ops, &shape, &ask)?;
     }
 }
+
+/// What a reader of everything is told of `log`: records, places that are damaged, notices, records missing.
+fn told(log: &Written) -> (u64, u64, usize, u64) {
+    let format = Format {
+        multiplexed: true,
+        ..Format::default()
+    };
+    let mut reader = log.open(Query::all(), format);
+    let (got, notices) = frames(&drain(&mut reader));
+    let stats = reader.stats();
+    assert_eq!(got.len() as u64, stats.records);
+    (stats.records, stats.damaged, notices, stats.missed_records)
+}
+
+/// A segment that has its header and nothing else is whole.
+#[test]
+fn a_run_that_wrote_nothing() {
+    for attrs in [
+        BTreeMap::new(),
+        BTreeMap::from([("tag".into(), "x".into())]),
+    ] {
+        let mut log = Written::new(LogFormat::Local, 0, &attrs);
+        log.end(BASE);
+        assert_eq!(told(&log), (0, 0, 0, 0));
+        std::fs::remove_dir_all(&log.files.index_dir).unwrap();
+        assert_eq!(told(&log), (0, 0, 0, 0));
+    }
+}
+
+/// The attributes of the next run lie before a gap that was not stored yet: it is told once.
+#[test]
+fn a_gap_over_a_restart_is_told_once() {
+    let attrs = BTreeMap::from([("tag".to_owned(), "x".to_owned())]);
+    for format in [LogFormat::Local, LogFormat::JsonFile] {
+        let mut log = Written::new(format, 0, &attrs);
+        log.write(0, b"a\n", BASE);
+        log.lose(0, b"b\n", BASE + 10);
+        log.next_run(BASE + 20);
+        log.lose(0, b"c\n", BASE + 30);
+        log.write(0, b"d\n", BASE + 40);
+        log.end(BASE + 50);
+        assert_eq!(told(&log), (2, 0, 1, 2), "{format:?}");
+    }
+}

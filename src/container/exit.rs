@@ -139,6 +139,7 @@ impl Daemon {
             (restarts && !revoked, revoked)
         };
         if revoked {
+            // A removal that waits for this end cannot have begun: it takes `files`, too.
             write(container, container.record()).await;
         }
         drop(files);
@@ -221,6 +222,10 @@ impl Daemon {
     /// Writes a container's files as they are now; a failure is said in the log, as the run must go on.
     pub(super) async fn save(&self, container: &Arc<Container>) {
         let _files = container.files.lock().await;
+        // One that was removed meanwhile has no files.
+        if container.inner().gone {
+            return;
+        }
         write(container, container.record()).await;
     }
 }

@@ -3,7 +3,6 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::exit::blocking;
 use super::{Container, Status};
@@ -111,35 +110,33 @@ impl Daemon {
         let id = container.id.clone();
         let dir = container.dir().to_owned();
         let run_dir = self.supervisor.container_dir(&id);
+        let aside = self.images.aside(&id);
+        // Whoever is writing the container's state has done so before its folder goes.
+        let _files = container.files.lock().await;
         blocking(move || {
             images.remove_rootfs(&id).map_err(|error| {
                 format!("cannot remove the root file system: {}", chain(&error))
             })?;
-            for dir in [run_dir, dir] {
-                if let Err(error) = remove_dir(&dir) {
-                    return Err(format!("cannot remove {}: {error}", dir.display()));
-                }
-            }
-            Ok(())
+            let error = |dir: &Path, error| format!("cannot remove {}: {error}", dir.display());
+            unless_missing(std::fs::remove_dir_all(&run_dir)).map_err(|e| error(&run_dir, e))?;
+            // Out of everybody's way first: a file that is being compressed just now would else
+            // come into a folder that has just been emptied.
+            unless_missing(std::fs::rename(&dir, &aside)).map_err(|e| error(&dir, e))?;
+            unless_missing(std::fs::remove_dir_all(&aside)).map_err(|e| {
+                // What is left of the container is found under its name again.
+                let _ = std::fs::rename(&aside, &dir);
+                error(&dir, e)
+            })
         })
         .await
         .unwrap_or_else(|| Err("the daemon is ending".to_owned()))
     }
 }
 
-/// Removes a folder with all that is in it. What is still being written for the run that has just
-/// ended (the note of its log's end, a compressed file) may come while the folder is emptied: a
-/// folder that was not empty after all is emptied again, for up to a second.
-fn remove_dir(dir: &Path) -> io::Result<()> {
-    let mut tries = 100;
-    loop {
-        match std::fs::remove_dir_all(dir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty && tries > 0 => {
-                tries -= 1;
-                std::thread::sleep(Duration::from_millis(10));
-            }
-            other => return other,
-        }
+/// What is not there is removed.
+fn unless_missing(done: io::Result<()>) -> io::Result<()> {
+    match done {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
     }
 }

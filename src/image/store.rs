@@ -20,6 +20,8 @@ use super::state::{State, now};
 use super::{changes, files, save};
 
 const TEMPORARY: &str = "image-";
+/// Prefix of a container's folder that is being removed.
+const REMOVED: &str = "removed-";
 
 /// What a load has done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +84,12 @@ struct Staged {
 }
 
 impl ImageStore {
+    /// Where the folder of container `id` goes when it is removed: on the file system of the data
+    /// root, and emptied at the next start.
+    pub(crate) fn aside(&self, id: &str) -> PathBuf {
+        self.temporary.join(format!("{REMOVED}{id}"))
+    }
+
     /// Opens or creates the store. Leftovers of a crash are removed.
     pub(crate) fn open(data_root: &Path) -> Result<Self, ImageError> {
         files::make_folder(data_root)?;
@@ -91,7 +99,9 @@ impl ImageStore {
         files::make_folder(&temporary)?;
         for entry in fs::read_dir(&temporary).map_err(ImageError::io("read", &temporary))? {
             let entry = entry.map_err(ImageError::io("read", &temporary))?;
-            if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if name.starts_with(TEMPORARY) || name.starts_with(REMOVED) {
                 files::remove_tree(&entry.path())?;
             }
         }
