@@ -29,6 +29,8 @@ pub(crate) struct LogStream {
     over_restarts: bool,
     /// Commit that has been read to the end; more is waited for before the next read.
     caught_up: Option<u64>,
+    /// Bytes of the last read.
+    last_chunk: usize,
     /// What the counters know of the reader already.
     counted: ReadStats,
     /// The last record that was passed.
@@ -61,9 +63,11 @@ impl LogStream {
             let Some(mut reader) = self.reader.take() else {
                 return Ok(None);
             };
+            let expected = self.last_chunk;
             let (reader, buffer, step) = tokio::task::spawn_blocking(move || {
-                // A new one each time: a client that takes nothing must not cost a spare one.
-                let mut buffer = Vec::new();
+                // A new one each time: a client that takes nothing must not cost a spare one. As
+                // large as the last, as growing it costs more than reading.
+                let mut buffer = Vec::with_capacity(expected);
                 let step = reader.read(&mut buffer);
                 (reader, buffer, step)
             })
@@ -85,6 +89,7 @@ impl LogStream {
                     self.reader = self.next_run(reader).await;
                 }
             }
+            self.last_chunk = buffer.len();
             if !buffer.is_empty() {
                 return Ok(Some(Bytes::from(buffer)));
             }
@@ -172,6 +177,7 @@ impl Daemon {
             hold: None,
             over_restarts,
             caught_up: None,
+            last_chunk: 0,
             counted: ReadStats::default(),
             cursor: query.after,
         };
