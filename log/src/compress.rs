@@ -172,9 +172,7 @@ impl Encoder {
                 *begun = true;
                 member_head(time, deflated.len() as u32, plain.len() as u32, out);
                 out.extend_from_slice(&deflated);
-                let mut crc = flate2::Crc::new();
-                crc.update(plain);
-                out.extend_from_slice(&crc.sum().to_le_bytes());
+                out.extend_from_slice(&crc32fast::hash(plain).to_le_bytes());
                 out.extend_from_slice(&(plain.len() as u32).to_le_bytes());
             }
         }

@@ -204,9 +204,7 @@ pub(super) fn decode(codec: &mut flate2::Decompress, input: &[u8], into: &mut [u
     if !matches!(status, Ok(flate2::Status::StreamEnd)) || codec.total_out() != into.len() as u64 {
         return false;
     }
-    let mut crc = flate2::Crc::new();
-    crc.update(into);
-    let mut trailer = crc.sum().to_le_bytes().to_vec();
+    let mut trailer = crc32fast::hash(into).to_le_bytes().to_vec();
     trailer.extend_from_slice(&(into.len() as u32).to_le_bytes());
     deflated.get(used..used + trailer.len()) == Some(&trailer)
 }
