@@ -2,7 +2,7 @@
 
 mod activation;
 pub(crate) mod command;
-mod locks;
+pub(crate) mod locks;
 mod notify;
 pub(crate) mod run;
 mod settings;

@@ -18,6 +18,7 @@ mod inside;
 mod kill_daemon;
 mod kill_monitor;
 mod lifecycle;
+mod log_check;
 mod logs_kept;
 mod logs_read;
 mod logs_several;

@@ -129,12 +129,6 @@ impl Files {
         self.name(self.base.saturating_sub(number))
     }
 
-    /// The number of the current file is known.
-    pub(crate) fn number_as(&mut self, newest: u64) {
-        self.base = newest;
-        self.numbered = true;
-    }
-
     /// Where a stopped container's file lies now, in whatever form.
     pub(crate) fn path_now(&self, number: u64) -> PathBuf {
         let end = if self.is_local() { ".seg" } else { "" };

@@ -31,7 +31,7 @@ mod segment;
 mod text;
 mod time;
 
-pub use check::{Damage, Place, Repair, Report, check, repair};
+pub use check::{Damage, Place, Repair, Report, check, check_to, repair};
 pub use compress::{Codec, Compressed, compress};
 pub use end::{LastRecord, count_newlines, last_record, scan_end};
 pub use error::ReadError;

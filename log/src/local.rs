@@ -2,7 +2,8 @@
 
 use taffrail_log_core::crc32c;
 use taffrail_log_core::local::{
-    self, ALIGN, BATCH_MAGIC, BLOCK, Batch, flag, kind, payload_at, pieces, table_entries,
+    self, ALIGN, BATCH_MAGIC, BLOCK, Batch, COPY_MAGIC, copy_at, flag, kind, payload_at, pieces,
+    table_entries,
 };
 
 use crate::access::Input;
@@ -20,6 +21,9 @@ use crate::time::Moment;
 
 /// Usual size of the input buffer: any batch of records fits.
 pub(crate) const BUFFER: usize = 384 * 1024;
+/// How much of a damaged stretch is kept in the buffer: the copy of a header that stood in it may be
+/// so far behind.
+const LOOK_BACK: usize = copy_at(local::MAX_RECORDS as u32);
 /// Most attributes that are shown. Longer ones are left out, so that a reader has its bound.
 const ATTRS_MAX: u32 = 256 * 1024;
 
@@ -32,6 +36,8 @@ pub(crate) struct State {
     open: Option<Open>,
     /// The buffer begins in a damaged stretch that is counted already.
     damaged: bool,
+    /// So many bytes of a damaged stretch at the start of the buffer have been looked at.
+    sought: usize,
     /// Something was damaged since the last batch: what is missing is missing for that.
     hurt: bool,
     /// Segment and place of the attributes at hand.
@@ -70,6 +76,7 @@ impl State {
         }
         self.open = None;
         self.damaged = false;
+        self.sought = 0;
         self.padded = false;
     }
 
@@ -80,16 +87,10 @@ impl State {
 }
 
 /// The undamaged records of a payload: all of them, or what lies between damaged blocks.
-pub(crate) fn spans(batch: &Batch, table: &[u8], payload: &[u8], out: &mut Vec<Span>) {
+pub(crate) fn spans(batch: &Batch, tables: [&[u8]; 2], payload: &[u8], out: &mut Vec<Span>) {
     out.clear();
-    let mut bad = false;
-    for (n, block) in payload.chunks(BLOCK).enumerate() {
-        bad |= crc32c::update(0, block) != block_crc(batch, table, n);
-        if bad {
-            break;
-        }
-    }
-    if !bad {
+    let mut blocks = payload.chunks(BLOCK).enumerate();
+    if blocks.all(|(n, block)| is_good(batch, tables, n, block)) {
         out.push(Span {
             from: 0,
             to: payload.len(),
@@ -100,7 +101,7 @@ pub(crate) fn spans(batch: &Batch, table: &[u8], payload: &[u8], out: &mut Vec<S
     let good: Vec<bool> = payload
         .chunks(BLOCK)
         .enumerate()
-        .map(|(n, block)| crc32c::update(0, block) == block_crc(batch, table, n))
+        .map(|(n, block)| is_good(batch, tables, n, block))
         .collect();
     let mut next = 0u32;
     let mut block = 0;
@@ -146,6 +147,34 @@ pub(crate) fn spans(batch: &Batch, table: &[u8], payload: &[u8], out: &mut Vec<S
         out.push(Span { from, to, first });
         next = first.saturating_add(count);
     }
+}
+
+/// Whether a block of a batch is undamaged, by one of its tables.
+pub(crate) fn is_good(batch: &Batch, tables: [&[u8]; 2], number: usize, block: &[u8]) -> bool {
+    let crc = crc32c::update(0, block);
+    crc == block_crc(batch, tables[0], number)
+        || number > 0
+            && batch.flags & flag::COPIED != 0
+            && crc == block_crc(batch, tables[1], number)
+}
+
+/// The checksum table of a batch that begins with `bytes`, and the copy of it.
+pub(crate) fn tables<'b>(batch: &Batch, bytes: &'b [u8]) -> [&'b [u8]; 2] {
+    let copy = match batch.flags & flag::COPIED {
+        0 => &[][..],
+        _ => bytes.get(copy_at(batch.length)..).unwrap_or_default(),
+    };
+    [bytes, copy].map(|head| {
+        head.get(ALIGN..payload_at(batch.length))
+            .unwrap_or_default()
+    })
+}
+
+/// Puts header and table of the batch at the start of `bytes` in order by their copy.
+pub(crate) fn restore(batch: &Batch, salt: u32, bytes: &mut [u8]) {
+    let (copy, size) = (copy_at(batch.length), payload_at(batch.length));
+    bytes.copy_within(copy + ALIGN..copy + size, ALIGN);
+    bytes[..ALIGN].copy_from_slice(&batch.encode(salt));
 }
 
 /// The checksum that a batch says of one of its blocks.
@@ -227,15 +256,15 @@ impl Reader {
         let Some(salt) = self.local.salt else {
             return Ok(());
         };
-        let buf = std::mem::take(&mut self.buf);
-        let result = self.batches_of(&buf, salt, out, mark);
+        let mut buf = std::mem::take(&mut self.buf);
+        let result = self.batches_of(&mut buf, salt, out, mark);
         self.buf = buf;
         result
     }
 
     fn batches_of(
         &mut self,
-        buf: &[u8],
+        buf: &mut [u8],
         salt: u32,
         out: &mut Vec<u8>,
         mark: usize,
@@ -263,8 +292,7 @@ impl Reader {
                 None => Batch::decode(head, salt),
             };
             let Some(batch) = batch else {
-                self.resync(buf, salt);
-                if self.end - self.start < ALIGN {
+                if !self.resync(buf, salt) {
                     return Ok(());
                 }
                 continue;
@@ -319,25 +347,47 @@ impl Reader {
         }
     }
 
-    /// Goes to the next header in the buffer, or to the end of it.
-    fn resync(&mut self, buf: &[u8], salt: u32) {
-        if !self.local.damaged {
-            self.local.damaged = true;
-            self.local.hurt = true;
-            self.stats.damaged += 1;
-        }
-        self.start += ALIGN;
-        while self.end - self.start >= ALIGN {
-            let Some(block) = buf[self.start..].first_chunk::<ALIGN>() else {
-                return;
-            };
+    /// No header stands where the buffer begins: goes to the next batch in it, by its header or by
+    /// the copy of a damaged one. `false`: there is none in what is there so far.
+    fn resync(&mut self, buf: &mut [u8], salt: u32) -> bool {
+        self.local.hurt = true;
+        let mut at = self.start + self.local.sought.max(ALIGN);
+        while let Some(block) = buf[..self.end].get(at..).and_then(|b| b.first_chunk()) {
             if block[..4] == BATCH_MAGIC.to_le_bytes()
                 && Batch::decode(block, salt).is_some_and(|b| self.is_next(&b))
             {
-                return;
+                self.skip_damage(at);
+                return true;
             }
-            self.start += ALIGN;
+            if block[..4] == COPY_MAGIC.to_le_bytes()
+                && let Some(batch) = Batch::decode_copy(block, salt).filter(|b| self.is_next(b))
+                && let Some(from) = at.checked_sub(copy_at(batch.length))
+                && from >= self.start
+            {
+                if at + payload_at(batch.length) > self.end {
+                    // The copy of the table is still to come.
+                    break;
+                }
+                restore(&batch, salt, &mut buf[from..self.end]);
+                self.skip_damage(from);
+                return true;
+            }
+            at += ALIGN;
         }
+        let keep = self.end.saturating_sub(LOOK_BACK).max(self.start);
+        self.skip_damage(self.start + (keep - self.start) / ALIGN * ALIGN);
+        self.local.sought = at - self.start;
+        false
+    }
+
+    /// The buffer goes on at `to`; what is before it is damaged.
+    fn skip_damage(&mut self, to: usize) {
+        if to > self.start && !self.local.damaged {
+            self.local.damaged = true;
+            self.stats.damaged += 1;
+        }
+        self.start = to;
+        self.local.sought = 0;
     }
 
     /// Before the first record of a batch: tells what is missing before it, and opens it. `false`:
@@ -391,7 +441,6 @@ impl Reader {
             kind::RECORDS => {}
             _ => return Ok(false),
         }
-        let table = &bytes[ALIGN..payload_at(batch.length)];
         let payload = &bytes[payload_at(batch.length)..][..batch.length as usize];
         let stream = stream_of(batch);
         let last = moment(segment::last_time(batch));
@@ -399,7 +448,7 @@ impl Reader {
             return Ok(false);
         }
         let mut found = Vec::with_capacity(1);
-        spans(batch, table, payload, &mut found);
+        spans(batch, tables(batch, bytes), payload, &mut found);
         if found.len() != 1 || found[0].to - found[0].from != payload.len() {
             self.stats.damaged += 1;
         } else if let Some(grep) = self.output.grep()

@@ -5,7 +5,9 @@
 
 use std::io;
 
-use taffrail_log_core::local::{ALIGN, BATCH_MAGIC, BadSegment, Batch, SegmentHeader, kind};
+use taffrail_log_core::local::{
+    ALIGN, BATCH_MAGIC, BadSegment, Batch, COPY_MAGIC, SegmentHeader, copy_at, kind,
+};
 use taffrail_log_core::side::Entry;
 
 use crate::access::Input;
@@ -131,9 +133,11 @@ impl<'i> Walk<'i> {
             .and_then(|bytes| Batch::decode(bytes, self.salt)))
     }
 
-    /// The first header at `from` or behind it, before `end`.
+    /// The first batch at `from` or behind it, before `end`: by its header, or by the copy of one
+    /// that is damaged.
     pub(crate) fn next(&mut self, from: u64, end: u64) -> io::Result<Option<(u64, Batch)>> {
-        let mut at = from.next_multiple_of(ALIGN as u64).max(ALIGN as u64);
+        let from = from.next_multiple_of(ALIGN as u64).max(ALIGN as u64);
+        let mut at = from;
         let mut size = WINDOW;
         while at < end {
             let inside = at >= self.at && at + ALIGN as u64 <= self.at + self.buf.len() as u64;
@@ -153,6 +157,13 @@ impl<'i> Walk<'i> {
                     && let Some(batch) = Batch::decode(block, self.salt)
                 {
                     return Ok(Some((at, batch)));
+                }
+                if block[..4] == COPY_MAGIC.to_le_bytes()
+                    && let Some(batch) = Batch::decode_copy(block, self.salt)
+                    && let Some(start) = at.checked_sub(copy_at(batch.length) as u64)
+                    && start >= from
+                {
+                    return Ok(Some((start, batch)));
                 }
                 at += ALIGN as u64;
             }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use common::drain;
 use common::written::{BASE, Want, Written};
 use proptest::prelude::*;
-use taffrail_log::{Cursor, Format, Grep, LogFormat, Query, Run};
+use taffrail_log::{Cursor, Damage, Format, Grep, LogFormat, Query, Run};
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -345,6 +345,13 @@ fn check(format: LogFormat, ops: &[Op], shape: &Shape, ask: &Ask) -> Result<(), 
         }
         prop_assert_eq!(object.get("Attrs").is_some(), shape.attrs);
     }
+    let report = taffrail_log::check(&log.files, None).unwrap();
+    let damaged = report
+        .places
+        .iter()
+        .filter(|p| !matches!(p.what, Damage::FrameTable | Damage::Index));
+    prop_assert_eq!(damaged.count(), 0, "{:?}", report.places);
+    prop_assert_eq!(report.records as usize, log.want.len());
     // A read that goes on from the trailer finds nothing that is left out.
     if positions && query.until.is_none() && query.run.is_none() && !log.want.is_empty() {
         let cursor: Cursor = trailer["Cursor"].as_str().unwrap().parse().unwrap();

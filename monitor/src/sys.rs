@@ -192,10 +192,10 @@ pub fn pwrite_all(fd: Fd, mut buf: &[u8], mut at: u64) -> Result<()> {
 }
 /// Writes `parts` one after the other from `at` on; at most eight of them.
 pub fn pwritev_all(fd: Fd, parts: &[&[u8]], mut at: u64) -> Result<()> {
-    let mut vector = [[0usize; 2]; 8];
+    let mut vector = [[0usize; 2]; 9];
     let mut n = 0;
     for part in parts.iter().filter(|part| !part.is_empty()) {
-        // A ninth part would be a mistake in this program, and is not written silently.
+        // A tenth part would be a mistake in this program, and is not written silently.
         *vector.get_mut(n).ok_or(Errno::EINVAL)? = [part.as_ptr() as usize, part.len()];
         n += 1;
     }

@@ -10,7 +10,8 @@ use super::request::Request;
 use super::router::{Backend, Route, Router};
 use super::server::{self, Limits, Listener};
 use super::{
-    attach, containers, df, events, images, lifecycle, load, logs, networks, save, system, wait,
+    attach, containers, df, events, images, lifecycle, load, log_check, logs, networks, save,
+    system, wait,
 };
 use crate::daemon::Daemon;
 use crate::errors::ApiError;
@@ -47,6 +48,7 @@ impl Backend for Api {
             Route::ContainerWait => wait::wait(daemon, &name, &request).await?,
             Route::ContainerResize => containers::resize(daemon, &name, &request).await?,
             Route::ContainerLogs => logs::stream(daemon, &name, &request).await?,
+            Route::ContainerLogCheck => log_check::check(daemon, &name, &request).await?,
             Route::ContainerKill => containers::kill(daemon, &name, &request).await?,
             Route::ContainerStop => containers::stop(daemon, &name, &request).await?,
             Route::ContainerRemove => containers::remove(daemon, &name, &request).await?,

@@ -14,6 +14,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
+use nix::sys::socket::{setsockopt, sockopt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
 use tokio::sync::Notify;
@@ -238,6 +239,9 @@ impl ConnState {
     }
 }
 
+/// Send buffer of a connection that streams in bulk; the kernel doubles it.
+const BULK: usize = 512 * 1024;
+
 /// The other end of a connection, to notice that it is gone.
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {
@@ -249,6 +253,16 @@ pub(crate) struct Peer {
 impl Peer {
     pub(crate) fn new(stream: Arc<UnixStream>, half: bool) -> Self {
         Self { stream, half }
+    }
+
+    /// Much will be sent: the kernel may hold more of it, so that the two sides wait less for one
+    /// another. A writer is woken only once three quarters of this were taken.
+    pub(crate) fn expect_bulk(&self) {
+        let stream = self.stream.as_ref();
+        // Without CAP_NET_ADMIN as much as `net.core.wmem_max` lets it; slower, that is all.
+        if setsockopt(&stream, sockopt::SndBufForce, &BULK).is_err() {
+            let _ = setsockopt(&stream, sockopt::SndBuf, &BULK);
+        }
     }
 
     /// Resolves when the client has closed its socket. A client on a unix socket that only ended

@@ -66,6 +66,10 @@ pub(crate) async fn stream(
         .await?;
     let (sender, trailers, reply) = reply::trailed_stream(content_type, CURSOR);
     let peer = request.peer.clone();
+    if !wanted.follow {
+        // A follower that stands still must not cost so much.
+        peer.expect_bulk();
+    }
     tokio::spawn(async move {
         let gone = peer.gone();
         tokio::pin!(gone);

@@ -17,6 +17,7 @@ mod frame;
 mod images;
 mod lifecycle;
 mod load;
+pub(crate) mod log_check;
 mod logs;
 mod logs_query;
 mod networks;

@@ -17,6 +17,7 @@ mod import;
 mod info;
 mod inspect;
 mod lifecycle;
+mod log_check;
 mod logs;
 mod mounts;
 mod out;
@@ -109,6 +110,9 @@ enum Command {
     Ps(ps::PsArgs),
     /// Fetch the logs of a container
     Logs(logs::LogsArgs),
+    /// Check that logs are whole, name what is damaged, repair what can be
+    #[command(name = "log-check")]
+    LogCheck(log_check::LogCheckArgs),
     /// Return low-level information on containers and images
     Inspect(inspect::InspectArgs),
     /// List images
@@ -173,9 +177,13 @@ pub(crate) fn run(
             return ExitCode::from(125);
         }
     };
-    let result = match host {
-        Ok(host) => runtime.block_on(dispatch(cli.command, host)),
-        Err(e) => Err(e.into()),
+    let result = match (cli.command, host) {
+        // It may need no daemon, nor know where one is.
+        (Command::LogCheck(args), host) => {
+            runtime.block_on(log_check::log_check(host.map_err(Into::into), args))
+        }
+        (command, Ok(host)) => runtime.block_on(dispatch(command, host)),
+        (_, Err(e)) => Err(e.into()),
     };
     let status = result.unwrap_or_else(|e| {
         terminal::restore();
@@ -229,6 +237,7 @@ async fn dispatch(command: Command, host: Host) -> Result<u8, CliError> {
         Command::System(args) => system::system(&client, args).await,
         // Taken care of above and in `run`.
         Command::Daemon(_)
+        | Command::LogCheck(_)
         | Command::Run(_)
         | Command::Create(_)
         | Command::Version(_)

@@ -209,7 +209,7 @@ impl Container {
     ///
     /// # Errors
     /// 409 while the container is being removed, 501 if there is nothing to be read.
-    fn log_files(&self) -> Result<LogFiles, ApiError> {
+    pub(crate) fn log_files(&self) -> Result<LogFiles, ApiError> {
         let local = self.logs_to_segments();
         let path = if local {
             self.segments_dir()

@@ -16,6 +16,7 @@ mod figures;
 mod inspect;
 mod kill;
 mod list;
+mod log_check;
 mod log_config;
 mod log_store;
 mod logs;
@@ -54,9 +55,10 @@ pub(crate) use attach::{
 pub(crate) use create::CreateBody;
 pub(crate) use figures::Figures;
 pub(crate) use list::ListOptions;
+pub(crate) use log_check::Checked;
 pub(crate) use logs::LogStream;
 pub(crate) use remove::RemoveOptions;
-pub(crate) use signal::parse as parse_signal;
+pub(crate) use signal::{parse as parse_signal, process_lives};
 pub(crate) use state::{Record, State, Status};
 pub(crate) use wait::{WaitHandle, WaitOutcome};
 
@@ -101,7 +103,7 @@ struct Inner {
 }
 
 impl Container {
-    fn new(dir: PathBuf, record: Record) -> Arc<Self> {
+    pub(crate) fn new(dir: PathBuf, record: Record) -> Arc<Self> {
         Arc::new(Self {
             id: record.id.clone(),
             dir,

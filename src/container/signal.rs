@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
+use super::State;
 use crate::errors::ApiError;
 
 const SIGRTMIN: i32 = 34;
@@ -164,6 +165,11 @@ pub(crate) fn send(pid: i32, start: u64, signal: i32) -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     Ok(())
+}
+
+/// Whether the process that a container's state tells of is there.
+pub(crate) fn process_lives(state: &State) -> bool {
+    state.status.has_process() && start_time(state.pid) == Some(state.pid_start)
 }
 
 #[cfg(test)]

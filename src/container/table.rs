@@ -82,7 +82,7 @@ impl ContainerTable {
     ///
     /// # Errors
     /// The id that has it.
-    pub(super) fn reserve(&self, name: &str, id: &str) -> Result<(), String> {
+    pub(crate) fn reserve(&self, name: &str, id: &str) -> Result<(), String> {
         self.write(|maps| match maps.names.get(name) {
             Some(holder) => Err(holder.clone()),
             None => {
@@ -102,7 +102,7 @@ impl ContainerTable {
     }
 
     /// Adds a container whose name was reserved.
-    pub(super) fn insert(&self, container: &Arc<Container>) {
+    pub(crate) fn insert(&self, container: &Arc<Container>) {
         self.write(|maps| {
             maps.by_id
                 .insert(container.id.clone(), Arc::clone(container))

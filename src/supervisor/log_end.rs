@@ -7,12 +7,19 @@ use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use taffrail_log::Cursor;
 use taffrail_log_core::state::Slot;
 
 use crate::container::state::replace;
 
 const NAME: &str = "log-end";
 const VERSION: u32 = 1;
+
+/// Where the log of a stopped container ended, if its end is noted: the place behind its last
+/// record.
+pub(crate) fn log_end(dir: &Path) -> Option<Cursor> {
+    LogEnd::load(dir).map(|end| end.cursor())
+}
 
 /// See the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +76,14 @@ impl LogEnd {
         let bytes = fs::read(dir.join(NAME)).ok()?;
         let end: Self = serde_json::from_slice(&bytes).ok()?;
         (end.version == VERSION).then_some(end)
+    }
+
+    /// Place behind the last record that is in the log.
+    fn cursor(&self) -> Cursor {
+        Cursor {
+            epoch: self.epoch,
+            seq: self.gap.map_or(self.next_seq, |(seq, ..)| seq),
+        }
     }
 
     /// Removes the note for good: whatever becomes of the run that begins now, it must not be

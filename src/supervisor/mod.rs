@@ -32,6 +32,7 @@ pub(crate) use stdin::StdinWriter;
 
 use keeper::Keeper;
 use log_end::LogEnd;
+pub(crate) use log_end::log_end;
 use page::Page;
 
 /// How long a fresh monitor has to begin with the runtime's `create`.

@@ -548,15 +548,12 @@ fn mark_gap<L: Log>(log: &mut L, work: &mut Slot, format: &Format<'_>) {
     }
 }
 
-/// Stores the pending gap at the end of a log, if there is one and the log takes it.
+/// Ends a run's log: stores the pending gap, if there is one and the log takes it, and closes the
+/// open block, so that everything that was written is covered by the index.
 ///
 /// # Errors
 /// Those of `log`; `slot` is as it was.
-pub fn store_gap<L: Log>(
-    log: &mut L,
-    slot: &mut Slot,
-    format: &Format<'_>,
-) -> Result<(), L::Error> {
+pub fn end_log<L: Log>(log: &mut L, slot: &mut Slot, format: &Format<'_>) -> Result<(), L::Error> {
     let mut work = *slot;
     if work.gap_records > 0 {
         if format.local {
@@ -565,8 +562,9 @@ pub fn store_gap<L: Log>(
             mark_gap(log, &mut work, format);
         }
         log.sync()?;
-        *slot = work;
     }
+    close_block(log, &mut work, true);
+    *slot = work;
     Ok(())
 }
 

@@ -12,6 +12,8 @@ pub const ALIGN: usize = 64;
 pub const MAGIC: u64 = u64::from_le_bytes(*b"TAFLOCAL");
 /// First four bytes of a batch.
 pub const BATCH_MAGIC: u32 = u32::from_le_bytes(*b"TAFB");
+/// First four bytes of the copy of a batch's header.
+pub const COPY_MAGIC: u32 = u32::from_le_bytes(*b"TAFC");
 /// Layout version of a segment.
 pub const VERSION: u32 = 1;
 /// Payload bytes under one checksum.
@@ -41,6 +43,8 @@ pub mod flag {
     pub const OPEN: u16 = 2;
     /// The last record was left at the end of its stream.
     pub const STREAM_END: u16 = 4;
+    /// A copy of header and checksum table ends the batch.
+    pub const COPIED: u16 = 8;
 }
 
 /// What a segment begins with.
@@ -140,27 +144,50 @@ pub struct Batch {
 
 /// Checksums of `length` payload bytes that do not fit into the header.
 #[must_use]
-pub fn table_entries(length: u32) -> usize {
+pub const fn table_entries(length: u32) -> usize {
     (length as usize).div_ceil(BLOCK).saturating_sub(1)
 }
 
 /// Where the payload begins, counted from the batch's start.
 #[must_use]
-pub fn payload_at(length: u32) -> usize {
+pub const fn payload_at(length: u32) -> usize {
     ALIGN + 4 * table_entries(length)
 }
 
-/// Bytes of a whole batch, padding included.
+/// Where the copy of a header stands, counted from the batch's start; without one, the batch's size.
 #[must_use]
-pub fn batch_size(length: u32) -> u64 {
-    (payload_at(length) + length as usize).next_multiple_of(ALIGN) as u64
+pub const fn copy_at(length: u32) -> usize {
+    (payload_at(length) + length as usize).next_multiple_of(ALIGN)
+}
+
+/// Bytes of the copy of header and table, padding included.
+#[must_use]
+pub const fn copy_size(length: u32) -> usize {
+    payload_at(length).next_multiple_of(ALIGN)
+}
+
+/// Whether a batch of records has a copy of its header: without one, damage to the header costs the
+/// batch, and none costs more than a block.
+#[must_use]
+pub const fn has_copy(length: u32) -> bool {
+    length as usize > BLOCK
 }
 
 impl Batch {
     #[must_use]
     pub fn encode(&self, salt: u32) -> [u8; ALIGN] {
+        self.encode_as(BATCH_MAGIC, salt)
+    }
+
+    /// The copy of the header, which no header can be taken for.
+    #[must_use]
+    pub fn encode_copy(&self, salt: u32) -> [u8; ALIGN] {
+        self.encode_as(COPY_MAGIC, salt)
+    }
+
+    fn encode_as(&self, magic: u32, salt: u32) -> [u8; ALIGN] {
         let mut out = [0; ALIGN];
-        put4(&mut out, 0, BATCH_MAGIC);
+        put4(&mut out, 0, magic);
         put4(&mut out, 4, self.attrs);
         put8(&mut out, 8, self.seq);
         put8(&mut out, 16, self.time);
@@ -183,6 +210,22 @@ impl Batch {
     /// beyond the limits.
     #[must_use]
     pub fn decode(from: &[u8; ALIGN], salt: u32) -> Option<Self> {
+        if get4(from, 0) != BATCH_MAGIC {
+            return None;
+        }
+        Self::decode_any(from, salt)
+    }
+
+    /// As [`Self::decode`], of the copy of a header.
+    #[must_use]
+    pub fn decode_copy(from: &[u8; ALIGN], salt: u32) -> Option<Self> {
+        if get4(from, 0) != COPY_MAGIC {
+            return None;
+        }
+        Self::decode_any(from, salt).filter(|batch| batch.flags & flag::COPIED != 0)
+    }
+
+    fn decode_any(from: &[u8; ALIGN], salt: u32) -> Option<Self> {
         if Self::salt_of(from)? != salt {
             return None;
         }
@@ -209,16 +252,22 @@ impl Batch {
         (batch.length as usize <= most).then_some(batch)
     }
 
-    /// The salt under which `from` would be a header; `None` without the magic.
+    /// The salt under which `from` would be a header or the copy of one; `None` without the magic.
     #[must_use]
     pub fn salt_of(from: &[u8; ALIGN]) -> Option<u32> {
-        (get4(from, 0) == BATCH_MAGIC).then(|| crc32c::update(0, &from[..60]) ^ get4(from, 60))
+        let magic = get4(from, 0);
+        (magic == BATCH_MAGIC || magic == COPY_MAGIC)
+            .then(|| crc32c::update(0, &from[..60]) ^ get4(from, 60))
     }
 
-    /// Bytes of the whole batch, padding included.
+    /// Bytes of the whole batch, padding and copy included.
     #[must_use]
     pub fn size(&self) -> u64 {
-        batch_size(self.length)
+        let copy = match self.flags & flag::COPIED {
+            0 => 0,
+            _ => copy_size(self.length),
+        };
+        (copy_at(self.length) + copy) as u64
     }
 }
 
@@ -323,6 +372,16 @@ mod tests {
         assert_eq!(Batch::decode(&batch().encode(77), 77), Some(batch()));
         assert_eq!(Batch::decode(&batch().encode(77), 78), None);
         assert_eq!(Batch::salt_of(&batch().encode(77)), Some(77));
+        let copied = Batch {
+            flags: flag::COPIED,
+            ..batch()
+        };
+        let copy = copied.encode_copy(77);
+        assert_eq!(Batch::decode_copy(&copy, 77), Some(copied));
+        assert_eq!(Batch::decode_copy(&copy, 78), None);
+        assert_eq!(Batch::decode(&copy, 77), None);
+        assert_eq!(Batch::decode_copy(&copied.encode(77), 77), None);
+        assert_eq!(Batch::decode_copy(&batch().encode_copy(77), 77), None);
         for bit in 0..ALIGN * 8 {
             let flip = |mut bytes: [u8; ALIGN]| {
                 bytes[bit / 8] ^= 1 << (bit % 8);
@@ -360,9 +419,19 @@ mod tests {
 
     #[test]
     fn sizes() {
-        assert_eq!((payload_at(0), batch_size(0)), (64, 64));
-        assert_eq!((payload_at(4096), batch_size(4096)), (64, 64 + 4096));
-        assert_eq!((payload_at(4097), batch_size(4097)), (68, 64 + 4096 + 64));
+        assert_eq!((payload_at(0), copy_at(0)), (64, 64));
+        assert_eq!((payload_at(4096), copy_at(4096)), (64, 64 + 4096));
+        assert_eq!((payload_at(4097), copy_at(4097)), (68, 64 + 4096 + 64));
+        let size = |length, flags| {
+            Batch {
+                length,
+                flags,
+                ..batch()
+            }
+            .size()
+        };
+        assert_eq!(size(4097, 0), 64 + 4096 + 64);
+        assert_eq!(size(4097, flag::COPIED), 64 + 4096 + 64 + 128);
     }
 
     #[test]

@@ -7,7 +7,8 @@ use crate::capture::{
 };
 use crate::crc32c;
 use crate::local::{
-    ALIGN, BLOCK, Batch, Gap, MAX_RECORDS, batch_size, flag, kind, payload_at, table_entries,
+    ALIGN, BLOCK, Batch, Gap, MAX_RECORDS, copy_at, copy_size, flag, has_copy, kind, payload_at,
+    table_entries,
 };
 use crate::state::{Slot, phase};
 
@@ -215,7 +216,8 @@ pub(crate) fn run<L: Log>(
         let c = &stage[begin..begin + records.used];
         let length = (records.from_carry + records.used) as u32;
         let sums = blocks([a, b, c]);
-        let header = Batch {
+        let copied = has_copy(length);
+        let batch = Batch {
             attrs: work.attrs_at,
             seq: work.next_seq,
             time: first_time,
@@ -225,17 +227,18 @@ pub(crate) fn run<L: Log>(
             count: records.count,
             kind: kind::RECORDS,
             stream: stream as u8 + 1,
-            flags: records.flags,
+            flags: records.flags | if copied { flag::COPIED } else { 0 },
             ordinal: records.ordinal,
             chain_seq: records.chain_seq,
             crc0: sums.first,
-        }
-        .encode(work.salt);
+        };
+        let (header, copy) = (batch.encode(work.salt), batch.encode_copy(work.salt));
         let table = &sums.table[..4 * table_entries(length)];
-        let size = batch_size(length);
-        let padding = &ZEROS[..size as usize - payload_at(length) - length as usize];
-        log.write_parts(work.offset, &[&header, table, a, b, c, padding])?;
-        work.offset += size;
+        let padding = &ZEROS[..copy_at(length) - payload_at(length) - length as usize];
+        let copy_padding = &ZEROS[..copy_size(length) - payload_at(length)];
+        let parts: [&[u8]; 9] = [&header, table, a, b, c, padding, &copy, table, copy_padding];
+        log.write_parts(work.offset, if copied { &parts } else { &parts[..6] })?;
+        work.offset += batch.size();
         work.segment_used = 1;
         work.next_seq += u64::from(records.count);
         work.last_time = first_time + u64::from(records.count - 1);
@@ -285,7 +288,7 @@ pub(crate) fn write_gap<L: Log>(
         work.offset,
         &[&header, &payload, &ZEROS[..ALIGN - Gap::SIZE]],
     )?;
-    work.offset += batch_size(Gap::SIZE as u32);
+    work.offset += copy_at(Gap::SIZE as u32) as u64;
     work.segment_used = 1;
     work.gap_records = 0;
     work.gap_bytes = 0;
@@ -342,15 +345,14 @@ pub fn write_attrs<L: Log>(
         ..Batch::default()
     }
     .encode(work.salt);
-    let size = batch_size(length);
-    let padding = &ZEROS[..size as usize - payload_at(length) - length as usize];
+    let padding = &ZEROS[..copy_at(length) - payload_at(length) - length as usize];
     log.write(at, &header)?;
     log.write_parts(at + payload_at(length) as u64, &[format.attrs, padding])?;
     if work.block_offset == work.offset {
         work.block_seq = next_seq(work);
         work.block_time = time;
     }
-    work.offset += size;
+    work.offset += copy_at(length) as u64;
     work.attrs_at = attrs;
     Ok(())
 }

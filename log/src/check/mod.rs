@@ -3,10 +3,11 @@
 
 mod json;
 mod repair;
-mod segment;
+mod segments;
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use taffrail_log_core::side::{ENTRY, Entry, Header, Mark};
 
@@ -14,7 +15,9 @@ pub use self::repair::{Repair, repair};
 use crate::access::Input;
 use crate::error::ReadError;
 use crate::files::{Files, Opened};
-use crate::query::{Committed, Cursor, LogFiles};
+use crate::index::Index;
+use crate::query::{CommitSource, Committed, Cursor, LogFiles};
+use crate::segment::{self, Head};
 
 /// Most places that are listed; more are only counted.
 const LISTED: usize = 10_000;
@@ -28,8 +31,12 @@ pub enum Damage {
     Segment,
     /// A layout of a newer version.
     Version(u32),
-    /// Bytes where a batch's header should stand.
+    /// Bytes where a batch should stand.
     Batch,
+    /// A batch's header or its checksum table: nothing is lost by it, there is a copy.
+    BatchHeader,
+    /// That copy: nothing is lost by it.
+    BatchCopy,
     /// 4 KiB of a batch's payload.
     Block,
     /// A line of a json-file log that is no record.
@@ -55,6 +62,8 @@ impl fmt::Display for Damage {
             Self::Segment => "no batch of the segment can be read",
             Self::Version(version) => return write!(f, "version {version} is not known here"),
             Self::Batch => "batch damaged",
+            Self::BatchHeader => "batch header damaged",
+            Self::BatchCopy => "copy of a batch header damaged",
             Self::Block => "block damaged",
             Self::Record => "not a record",
             Self::Checksum => "checksum differs",
@@ -128,53 +137,169 @@ struct Target<'t> {
     path: PathBuf,
     input: &'t Input,
     limit: u64,
+    /// Place of the file's first record, and of the one behind its last, if other files tell.
+    first: Option<Cursor>,
+    end: Option<Cursor>,
     /// The file may still be written to: what lies behind `limit` is a batch in flight.
     live: bool,
 }
 
-/// Checks every file of a log, indexes and frame tables too. `committed` is the state of a live
-/// container: what lies behind it is left alone.
+/// Checks every file of a log, indexes and frame tables too. `source` is a live container's: what
+/// lies behind its commit at the beginning is left alone, and the caller keeps its files from being
+/// removed meanwhile. `None` for a stopped container.
 ///
 /// # Errors
 /// [`ReadError`], if something cannot be opened, listed or read. Damage is none.
-pub fn check(files: &LogFiles, committed: Option<&Committed>) -> Result<Report, ReadError> {
+pub fn check(files: &LogFiles, source: Option<Arc<dyn CommitSource>>) -> Result<Report, ReadError> {
+    check_to(files, source, None)
+}
+
+/// As [`check`], of a stopped container of which it is known where its log ended: `end` is the place
+/// behind its last record.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_to(
+    files: &LogFiles,
+    source: Option<Arc<dyn CommitSource>>,
+    end: Option<Cursor>,
+) -> Result<Report, ReadError> {
     let mut report = Report::default();
-    let mut list = Files::new(files.clone(), None);
-    let mut numbers = list.list_stopped()?;
-    if let (Some(now), false) = (committed, list.is_local()) {
-        list.number_as(now.file_no);
-        numbers = list.list_stopped()?;
-    }
-    let newest = numbers.first().copied();
-    for number in numbers.into_iter().rev() {
-        let Opened::File(input) = list.take(number)? else {
-            continue;
+    let mut list = Files::new(files.clone(), source);
+    let now = list.settled()?;
+    let numbers: Vec<u64> = match &now {
+        Some(now) if now.spool_oldest == 0 => (now.oldest_file_no..=now.file_no).collect(),
+        Some(now) => (now.oldest_file_no.min(now.spool_oldest)..=now.file_no).collect(),
+        None => list.list_stopped()?.into_iter().rev().collect(),
+    };
+    let newest = numbers.last().copied();
+    let end = match &now {
+        Some(now) => Some(Cursor {
+            epoch: now.epoch,
+            seq: now.next_seq - now.gap.map_or(0, |gap| gap.records),
+        }),
+        None => end,
+    };
+    for number in numbers {
+        let end = match newest {
+            Some(newest) if newest == number => end,
+            _ => start_of(files, &mut list, number + 1)?,
         };
-        let path = list.path_now(number);
-        let error = |e| ReadError::read(&path, e);
-        let live = committed.is_some() && newest == Some(number);
-        let mut limit = input.len().map_err(error)?;
-        if let (true, Some(now)) = (live, committed) {
-            limit = limit.min(now.offset);
-        }
-        report.files += 1;
-        report.bytes += limit;
-        frames(&mut report, &path, &input).map_err(error)?;
-        let target = Target {
-            number,
-            path: path.clone(),
-            input: &input,
-            limit,
-            live,
-        };
-        let index = index(&mut report, files, number, live);
-        if list.is_local() {
-            segment::check(&mut report, &target).map_err(error)?;
-        } else {
-            json::check(&mut report, &target, index.as_deref()).map_err(error)?;
-        }
+        one(&mut report, files, &mut list, number, now.as_ref(), end)?;
     }
     Ok(report)
+}
+
+/// Checks file `number`, if it exists. `end`: the place behind its last record.
+fn one(
+    report: &mut Report,
+    files: &LogFiles,
+    list: &mut Files,
+    number: u64,
+    now: Option<&Committed>,
+    end: Option<Cursor>,
+) -> Result<(), ReadError> {
+    let Opened::File(input) = list.take(number)? else {
+        return Ok(());
+    };
+    let path = list.path_now(number);
+    let error = |e| ReadError::read(&path, e);
+    // The file that was the newest is one although it may be closed by now.
+    let live = now.filter(|now| now.file_no == number);
+    let mut limit = input.len().map_err(error)?;
+    if let Some(now) = live {
+        limit = limit.min(now.offset);
+    }
+    report.files += 1;
+    report.bytes += limit;
+    frames(report, &path, &input).map_err(error)?;
+    let target = Target {
+        number,
+        path: path.clone(),
+        input: &input,
+        limit,
+        first: first_of(files, number),
+        end,
+        live: live.is_some(),
+    };
+    let index = index(report, files, number, target.live);
+    let next = if list.is_local() {
+        segments::check(report, &target)
+    } else {
+        json::check(report, &target, index.as_deref())
+    };
+    cut(report, &target, index.as_deref(), next.map_err(error)?);
+    Ok(())
+}
+
+/// What is missing at the end of a file of which `next` is the place behind the last record that
+/// was found, or was named as lost.
+fn cut(report: &mut Report, target: &Target<'_>, index: Option<&[u8]>, next: Option<Cursor>) {
+    let (slots, _) = index.unwrap_or_default().as_chunks::<ENTRY>();
+    let indexed = slots.iter().filter_map(Entry::decode);
+    let size = indexed.map(|e| e.offset.saturating_add(e.length)).max();
+    let missing = size.map_or(0, |size| size.saturating_sub(target.limit));
+    let lost = between(next, target.end);
+    if lost.is_none() && (missing == 0 || target.live) {
+        return;
+    }
+    let torn = |p: &&mut Place| p.file == target.path && p.what == Damage::Torn && p.lost.is_none();
+    match report.places.last_mut().filter(torn) {
+        // What is left of the first record or batch that is not whole is named already.
+        Some(place) => place.lost = lost,
+        None => report.add(Place {
+            file: target.path.clone(),
+            offset: target.limit,
+            length: missing,
+            lost,
+            what: Damage::Torn,
+        }),
+    }
+}
+
+/// Place of a file's first record, as its side file tells.
+fn first_of(files: &LogFiles, number: u64) -> Option<Cursor> {
+    let index = Index::open(&files.index_dir, number)?;
+    let mut first = Cursor {
+        epoch: index.header.epoch,
+        seq: index.header.first_seq,
+    };
+    // Records that were given up before the file began are marked in it.
+    for mark in index.marks(0).0 {
+        if let Mark::Gap { offset: 0, seq, .. } = mark {
+            first.seq = first.seq.min(seq);
+        }
+    }
+    Some(first)
+}
+
+/// Place of the first record that belongs to file `number`.
+fn start_of(files: &LogFiles, list: &mut Files, number: u64) -> Result<Option<Cursor>, ReadError> {
+    if list.is_local()
+        && let Opened::File(input) = list.take(number)?
+    {
+        let read = |e| ReadError::read(&list.path(number), e);
+        let size = input.len().map_err(read)?;
+        if let Head::Salt(_, Some(header)) = segment::head(&input, size).map_err(read)? {
+            return Ok(Some(Cursor {
+                epoch: u64::from(header.epoch),
+                seq: header.first_seq,
+            }));
+        }
+    }
+    Ok(first_of(files, number))
+}
+
+/// The records from `next` on that are missing before `first`.
+fn between(next: Option<Cursor>, first: Option<Cursor>) -> Option<(Cursor, Cursor)> {
+    let (next, first) = (next?, first?);
+    (next.epoch == first.epoch && next.seq < first.seq).then(|| {
+        let last = Cursor {
+            seq: first.seq - 1,
+            ..first
+        };
+        (next, last)
+    })
 }
 
 fn frames(report: &mut Report, path: &std::path::Path, input: &Input) -> std::io::Result<()> {

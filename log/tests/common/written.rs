@@ -120,7 +120,7 @@ impl Disk {
             let header = SegmentHeader {
                 salt: slot.salt,
                 number: slot.file_no,
-                first_seq: slot.next_seq,
+                first_seq: segment::next_seq(slot),
                 epoch: slot.epoch as u32,
                 run: self.run,
                 time: self.now,
@@ -336,6 +336,12 @@ impl Written {
 
     /// The streams end.
     pub fn end(&mut self, time: u64) {
+        self.end_streams(time);
+        let format = self.disk.format();
+        capture::end_log(&mut self.disk, &mut self.slot, &format).unwrap();
+    }
+
+    fn end_streams(&mut self, time: u64) {
         for stream in 0..2 {
             self.disk.now = time;
             let before = self.slot;
@@ -350,7 +356,12 @@ impl Written {
 
     /// The container ends and is started again.
     pub fn next_run(&mut self, time: u64) {
-        self.end(time);
+        if self.slot.gap_records > 0 {
+            // The disk is still full: the gap stays pending.
+            self.end_streams(time);
+        } else {
+            self.end(time);
+        }
         self.disk.run += 1;
         self.slot.run_marked = 0;
         self.slot.attrs_at = 0;

@@ -100,7 +100,7 @@ impl<P: Probe> Monitor<'_, P> {
         let page = self.state.page();
         // What is still not stored is noted by the daemon, for the next run to store.
         let format = self.files.format(0);
-        let _ = capture::store_gap(&mut self.files, &mut self.slot, &format);
+        let _ = capture::end_log(&mut self.files, &mut self.slot, &format);
         self.files.trim(&self.slot);
         self.files.commit(&self.slot, phase::DONE);
         page.lifecycle.store(lifecycle::ENDED, Ordering::Release);

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use taffrail_log_core::crc32c;
 use taffrail_log_core::local::{
-    ALIGN, BLOCK, Batch, SegmentHeader, kind, payload_at, table_entries,
+    ALIGN, BLOCK, Batch, SegmentHeader, copy_at, kind, payload_at, table_entries,
 };
 use taffrail_log_core::side::Header;
 use taffrail_log_core::state::Slot;
@@ -181,7 +181,9 @@ fn scan(path: &Path, clean: Option<(u64, u64)>) -> io::Result<Option<Last>> {
         let Some(head) = window.header(at)? else {
             break;
         };
-        let batch = Batch::decode(&head, header.salt).filter(|b| at + b.size() <= size);
+        let batch = Batch::decode(&head, header.salt)
+            // A copy that is cut off is not needed while the header is whole.
+            .filter(|b| at + copy_at(b.length) as u64 <= size);
         let whole = match &batch {
             Some(_) if clean.is_some() => true,
             Some(batch) => window.whole(at, batch)?,
@@ -192,7 +194,7 @@ fn scan(path: &Path, clean: Option<(u64, u64)>) -> io::Result<Option<Last>> {
         }
         at += batch.as_ref().map_or(ALIGN as u64, Batch::size);
         if let (Some(batch), true) = (batch, whole) {
-            last.end = at;
+            last.end = at.min(size);
             last.epoch = last.epoch.max(u64::from(batch.epoch));
             last.next_seq = last.next_seq.max(batch.seq + u64::from(batch.count));
             let more = match batch.kind {
