@@ -26,7 +26,7 @@ echo "== kernel"; cat /proc/sys/kernel/msgmax /proc/sys/net/ipv4/ip_forward
 echo "== masked"; for p in /proc/kcore /proc/keys /proc/timer_list /proc/acpi /proc/scsi /sys/firmware; do echo "$p $(stat -c '%F %a %t,%T %s' $p 2>&1) $(ls $p 2>/dev/null | wc -l)"; done
 echo "== read-only"; for p in /proc/sys/kernel/msgmax /proc/irq/x /proc/bus/x /proc/sysrq-trigger /sys/kernel/x; do ( : > $p ) 2>&1; done
 echo "== loopback"; ip addr show lo 2>/dev/null | grep -E 'LOOPBACK|inet ' | sed -E 's/ qdisc.*//'
-echo "== calls"; mknod /tmp/null c 1 3 2>&1 && echo made; mount -t tmpfs x /tmp 2>&1; unshare -n true 2>&1; chroot / true 2>&1 && echo chroot; true
+echo "== calls"; mknod /dev/shm/null c 1 3 2>&1 && echo made; mkdir /dev/shm/made 2>&1 && echo folder; rm -rf /dev/shm/null /dev/shm/made; cat /dev/zed 2>&1 | head -c 4 | wc -c; mount -t tmpfs x /tmp 2>&1; unshare -n true 2>&1; chroot / true 2>&1 && echo chroot; true
 "#;
 
 /// Lines of both that say the same in other words, or where the built-in runtime is stricter.
@@ -55,9 +55,10 @@ fn comparable(text: &str) -> Vec<String> {
                 if at == "/sys/fs/cgroup" || at.starts_with("/proc/") {
                     fields[2] = "flags";
                 }
-                // The built-in runtime lays a read-only mount over each hierarchy: the one on top counts.
+                // The word for the device of a hierarchy is free.
                 if at.starts_with("/sys/fs/cgroup/") {
-                    unordered.retain(|below| below.split(' ').nth(1) != Some(at));
+                    let word = fields.len() - 2;
+                    fields[word] = "cgroup";
                 }
                 unordered.push(fields.join(" "));
                 continue;
@@ -91,7 +92,11 @@ fn inside(daemon: &Daemon, runtime: &str, options: &[&str]) -> Vec<String> {
             format!("HOST_{n}={}", link.display())
         })
         .collect();
-    let mut args = vec!["run", "--rm", "--runtime", runtime, "--hostname", "box"];
+    let mut args = vec!["run", "--rm", "--runtime", runtime, "--network", "none"];
+    // The host's name cannot be set.
+    if !options.contains(&"--uts") {
+        args.extend(["--hostname", "box"]);
+    }
     for host in &hosts {
         args.extend(["-e", host]);
     }
@@ -102,15 +107,32 @@ fn inside(daemon: &Daemon, runtime: &str, options: &[&str]) -> Vec<String> {
     comparable(&String::from_utf8_lossy(&output.stdout))
 }
 
+/// The same with both, for each list of options.
+fn compare(kinds: &[&[&str]]) {
+    let daemon = Daemon::start();
+    for options in kinds {
+        let ours = inside(&daemon, "taffrail", options);
+        let runcs = inside(&daemon, "runc", options);
+        assert!(ours.len() > 60, "{ours:#?}");
+        let only = |a: &[String], b: &[String]| -> Vec<String> {
+            a.iter().filter(|l| !b.contains(l)).cloned().collect()
+        };
+        assert!(
+            ours == runcs,
+            "{options:?}\nonly with the built-in runtime: {:#?}\nonly with runc: {:#?}",
+            only(&ours, &runcs),
+            only(&runcs, &ours)
+        );
+    }
+    daemon.finish();
+}
+
 #[test]
 fn a_container_sees_what_it_sees_with_runc() {
     need!(ready());
-    let daemon = Daemon::start();
-    let kinds: [&[&str]; 4] = [
-        &["--network", "none"],
+    compare(&[
+        &[],
         &[
-            "--network",
-            "none",
             "--user",
             "1000:1001",
             "--group-add",
@@ -128,8 +150,6 @@ fn a_container_sees_what_it_sees_with_runc() {
             "/not/there/yet",
         ],
         &[
-            "--network",
-            "none",
             "--memory",
             "64m",
             "--memory-swap",
@@ -163,23 +183,123 @@ fn a_container_sees_what_it_sees_with_runc() {
             "--cap-add",
             "SYS_ADMIN",
         ],
-        &["--network", "none", "--privileged"],
-    ];
-    for options in kinds {
-        let ours = inside(&daemon, "taffrail", options);
-        let runcs = inside(&daemon, "runc", options);
-        assert!(ours.len() > 60, "{ours:#?}");
-        let only = |a: &[String], b: &[String]| -> Vec<String> {
-            a.iter().filter(|l| !b.contains(l)).cloned().collect()
-        };
-        assert!(
-            ours == runcs,
-            "{options:?}\nonly with the built-in runtime: {:#?}\nonly with runc: {:#?}",
-            only(&ours, &runcs),
-            only(&runcs, &ours)
-        );
+        &["--privileged"],
+    ]);
+}
+
+#[test]
+fn namespaces_of_the_host_and_control_groups_as_with_runc() {
+    need!(ready());
+    let parent = format!("/inside-{}", std::process::id());
+    compare(&[
+        &["--pid", "host"],
+        &["--ipc", "host", "--uts", "host"],
+        &["--cgroupns", "private"],
+        &["--cgroupns", "host", "--cgroup-parent", &parent],
+        &["--pid", "host", "--privileged"],
+    ]);
+    // A parent that was asked for is not the daemon's to remove.
+    let hierarchies = std::fs::read_dir("/sys/fs/cgroup").expect("control groups");
+    for dir in hierarchies.flatten() {
+        let _ = std::fs::remove_dir(dir.path().join(&parent[1..]));
     }
-    daemon.finish();
+    let _ = std::fs::remove_dir(format!("/sys/fs/cgroup{parent}"));
+}
+
+#[test]
+fn devices_limits_groups_and_capabilities_as_with_runc() {
+    need!(ready());
+    compare(&[
+        &[
+            "--read-only",
+            "--tmpfs",
+            "/run:size=1m,mode=700,noexec",
+            "--cap-add",
+            "NET_ADMIN",
+            "--cap-add",
+            "SYS_PTRACE",
+            "--cap-drop",
+            "MKNOD",
+            "--cap-drop",
+            "NET_RAW",
+            "--ulimit",
+            "nofile=512:1024",
+            "--ulimit",
+            "stack=4194304:8388608",
+            "--ulimit",
+            "nproc=100:200",
+            "--sysctl",
+            "net.core.somaxconn=77",
+            "--sysctl",
+            "kernel.shm_rmid_forced=1",
+            "--device",
+            "/dev/zero:/dev/zed:rwm",
+            "--device",
+            "/dev/full:/dev/sub/full:w",
+            "--device-cgroup-rule",
+            "c 42:* rmw",
+            "--device-cgroup-rule",
+            "b 7:1 r",
+            "--group-add",
+            "50",
+            "--group-add",
+            "4711",
+        ],
+        // The program's user is not root: capabilities that it does not get.
+        &[
+            "--user",
+            "1000",
+            "--cap-add",
+            "NET_ADMIN",
+            "--device",
+            "/dev/zero:/dev/zed:r",
+            "--device-cgroup-rule",
+            "a *:* rwm",
+        ],
+        &["--cap-drop", "ALL", "--init"],
+    ]);
+}
+
+#[test]
+fn filters_and_privileges_as_with_runc() {
+    need!(ready());
+    let folder = tempfile::tempdir().expect("folder");
+    let profile = folder.path().join("profile.json");
+    let write = |calls: serde_json::Value| {
+        let profile_text = serde_json::json!({
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "archMap": [{"architecture": "SCMP_ARCH_X86_64", "subArchitectures": ["SCMP_ARCH_X86", "SCMP_ARCH_X32"]}],
+            "syscalls": calls,
+        });
+        std::fs::write(&profile, profile_text.to_string()).expect("profile");
+    };
+    write(serde_json::json!([
+        {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28},
+        {"names": ["mknod", "mknodat"], "action": "SCMP_ACT_ERRNO"},
+        {"names": ["chroot"], "action": "SCMP_ACT_ERRNO", "errnoRet": 5, "excludes": {"caps": ["CAP_SYS_ADMIN"]}},
+    ]));
+    let custom = format!("seccomp={}", profile.display());
+    compare(&[
+        &["--security-opt", "seccomp=unconfined"],
+        &[
+            "--security-opt",
+            "seccomp=unconfined",
+            "--security-opt",
+            "no-new-privileges",
+            "--cap-add",
+            "SYS_ADMIN",
+        ],
+        &["--security-opt", "no-new-privileges"],
+        &["--security-opt", &custom],
+        &[
+            "--security-opt",
+            &custom,
+            "--security-opt",
+            "no-new-privileges",
+            "--user",
+            "1000",
+        ],
+    ]);
 }
 
 #[test]
@@ -189,7 +309,12 @@ fn control_groups_cannot_be_written_from_inside() {
     let daemon = Daemon::start();
     let script = "cd /sys/fs/cgroup; for f in $(find . -maxdepth 2 -type f) ./new ./memory/new; do \
         ( echo 1 > $f ) 2>/dev/null && echo \"wrote $f\"; done; find . -maxdepth 2 -type f | wc -l; mkdir x 2>&1 || true";
-    for options in [&[][..], &["--cgroupns", "private"], &["--cap-add", "ALL"]] {
+    for options in [
+        &[][..],
+        &["--cgroupns", "private"],
+        &["--cap-add", "ALL"],
+        &["--pid", "host"],
+    ] {
         let mut args = vec!["run", "--rm", "--network", "none"];
         args.extend(options);
         args.extend([IMAGE, "sh", "-c", script]);
@@ -205,6 +330,16 @@ fn control_groups_cannot_be_written_from_inside() {
             .and_then(|l| l.parse().ok())
             .unwrap_or(0);
         assert!(files > 5, "{options:?}: {text}");
+    }
+    // Nothing that can be written lies below what is mounted read-only.
+    let script = "for at in $(grep ' /sys/fs/cgroup' /proc/self/mountinfo | cut -d' ' -f5 | sort -r); do umount $at || exit 1; done; \
+        grep ' /sys/fs/cgroup' /proc/self/mountinfo; find /sys/fs/cgroup -type f | wc -l";
+    for options in [&["--cap-add", "SYS_ADMIN"][..], &["--privileged"]] {
+        let mut args = vec!["run", "--rm", "--network", "none"];
+        args.extend(options);
+        args.extend([IMAGE, "sh", "-c", script]);
+        let text = daemon.docker(args).output().ok();
+        assert_eq!(text.trim(), "0", "{options:?}");
     }
     daemon.finish();
 }

@@ -32,5 +32,6 @@ mod remote;
 mod restart_daemon;
 mod restart_policy;
 mod rotation;
+mod runtime_alone;
 mod terminal;
 mod without_root;

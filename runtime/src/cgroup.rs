@@ -1,6 +1,7 @@
-//! Control groups beside what libcgroups does: where they are, read-only mounts of version 1 in the
-//! container, removal, freezing, killing.
+//! Control groups beside what libcgroups does: where they are, what a container sees of version 1,
+//! removal, freezing, killing.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -81,7 +82,6 @@ impl Layout {
             Self::V1(v1) => v1
                 .mounts
                 .iter()
-                .filter(|(_, c)| joined(c) || named(c))
                 .map(|(at, _)| at)
                 .chain(&v1.unified)
                 .map(|at| at.join(below))
@@ -103,8 +103,8 @@ impl Layout {
     }
 
     /// Puts this process into the container's group of the hierarchies that libcgroups leaves out:
-    /// named ones (else the container would see the host's whole tree) and, in a hybrid setup, that
-    /// of version 2.
+    /// named ones and controllers it does not know (else the container would see the host's whole
+    /// tree) and, in a hybrid setup, that of version 2.
     pub(crate) fn join_others(&self, cgroup: &Path) -> io::Result<()> {
         let Self::V1(v1) = self else { return Ok(()) };
         let below = cgroup.strip_prefix("/").unwrap_or(cgroup);
@@ -115,7 +115,7 @@ impl Layout {
             fs::write(dir.join("cgroup.procs"), "0")
         };
         for (at, controllers) in &v1.mounts {
-            if named(controllers) && !joined(controllers) {
+            if !joined(controllers) {
                 join(at).map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", at.display())))?;
             }
         }
@@ -129,24 +129,24 @@ impl Layout {
     /// Takes this process out of those groups again, so that they can be emptied and removed.
     pub(crate) fn leave_others(&self) {
         if let Self::V1(v1) = self {
-            let named = v1.mounts.iter().filter(|(_, c)| named(c) && !joined(c));
-            for at in named.map(|(at, _)| at).chain(&v1.unified) {
+            let others = v1.mounts.iter().filter(|(_, c)| !joined(c));
+            for at in others.map(|(at, _)| at).chain(&v1.unified) {
                 let _ = fs::write(at.join("cgroup.procs"), "0");
             }
         }
     }
 
-    /// Names below the container's `/sys/fs/cgroup` that are mounts of their own.
-    pub(crate) fn v1_names(&self) -> Vec<PathBuf> {
-        match self {
-            Self::V2 => Vec::new(),
-            Self::V1(v1) => v1
-                .mounts
-                .iter()
-                .filter_map(|(at, _)| at.file_name())
-                .map(PathBuf::from)
-                .collect(),
-        }
+    /// What a container sees below its `/sys/fs/cgroup` on version 1: a name, and the folder of its
+    /// own group in that hierarchy.
+    pub(crate) fn v1_views(&self, cgroup: &Path) -> Vec<(&OsStr, PathBuf)> {
+        let Self::V1(v1) = self else {
+            return Vec::new();
+        };
+        let below = cgroup.strip_prefix("/").unwrap_or(cgroup);
+        v1.mounts
+            .iter()
+            .filter_map(|(at, _)| Some((at.file_name()?, at.join(below))))
+            .collect()
     }
 }
 
@@ -154,11 +154,6 @@ fn joined(controllers: &[String]) -> bool {
     controllers
         .iter()
         .any(|c| CONTROLLERS.contains(&c.as_str()))
-}
-
-/// A hierarchy without controllers, such as systemd's.
-fn named(controllers: &[String]) -> bool {
-    controllers.iter().any(|c| c.starts_with("name="))
 }
 
 fn v1_mounts(mountinfo: &str) -> V1 {
@@ -356,22 +351,27 @@ mod tests {
 35 30 0:30 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd
 ";
         let layout = Layout::V1(v1_mounts(text));
+        let views = ["cpu,cpuacct", "memory", "systemd"];
         assert_eq!(
-            layout.v1_names(),
-            ["cpu,cpuacct", "memory", "systemd"].map(PathBuf::from)
+            layout.v1_views(Path::new("/a/b")),
+            views.map(|n| {
+                let folder = Path::new("/sys/fs/cgroup").join(n).join("a/b");
+                (OsStr::new(n), folder)
+            })
         );
         let Layout::V1(v1) = &layout else { panic!() };
         assert_eq!(
             v1.unified.as_deref(),
             Some(Path::new("/sys/fs/cgroup/unified"))
         );
-        assert!(v1.mounts.iter().any(|(_, c)| named(c) && !joined(c)));
+        let others: Vec<_> = v1.mounts.iter().filter(|(_, c)| !joined(c)).collect();
+        assert_eq!(others.len(), 1, "{others:?}");
         assert_eq!(
             layout.v1_folder("cpuacct", Path::new("/a/b")).unwrap(),
             Path::new("/sys/fs/cgroup/cpu,cpuacct/a/b")
         );
         assert_eq!(layout.v1_folder("freezer", Path::new("/a")), None);
-        assert_eq!(Layout::V2.v1_names(), Vec::<PathBuf>::new());
+        assert_eq!(Layout::V2.v1_views(Path::new("/a")), Vec::new());
     }
 
     #[test]

@@ -6,14 +6,14 @@ use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use libcgroups::common::CgroupConfig;
 use libcontainer::container::{Container, ContainerStatus};
 use libcontainer::notify_socket::{NOTIFY_FILE, NotifyListener};
 use libcontainer::oci_spec::runtime::{
-    LinuxDeviceCgroup, LinuxDeviceType, LinuxNamespaceType, Mount, Spec,
+    LinuxDeviceCgroup, LinuxDeviceType, LinuxNamespaceType, LinuxWeightDevice, Mount, Spec,
 };
 use libcontainer::process::args::{ContainerArgs, ContainerType};
 use libcontainer::process::container_main_process::container_main_process;
@@ -38,7 +38,7 @@ pub(crate) fn create(root: &Path, args: &Create) -> Result<(), String> {
         .map_err(|e| format!("bundle {}: {e}", args.bundle.display()))?;
     let loaded = spec::load(&bundle, &args.id, args.console_socket.is_some(), &layout)?;
     // Relative paths on the command line are the caller's.
-    let absolute = |p: &Option<std::path::PathBuf>| p.as_ref().map(std::path::absolute).transpose();
+    let absolute = |p: &Option<PathBuf>| p.as_ref().map(std::path::absolute).transpose();
     let pid_file = absolute(&args.pid_file).map_err(|e| e.to_string())?;
     let root = std::path::absolute(root).map_err(|e| e.to_string())?;
     let dir = root.join(&args.id);
@@ -99,8 +99,8 @@ fn make(
         rootfs,
         cgroup,
     } = loaded;
-    let payload = payload(&mut spec, layout, &root.join(FILTERS))?;
     check_binds(&rootfs, &spec)?;
+    let payload = payload(&mut spec, layout, &cgroup, &root.join(FILTERS))?;
     working_dir(&rootfs, &spec);
     let console: Option<OwnedFd> = args
         .console_socket
@@ -138,6 +138,12 @@ fn make(
         .and_then(|l| l.resources().as_ref())
         .and_then(|r| r.memory().as_ref())
         .is_some_and(|m| m.disable_oom_killer() == Some(true));
+    let weights = spec
+        .linux()
+        .as_ref()
+        .and_then(|l| l.resources().as_ref())
+        .and_then(|r| r.block_io().as_ref())
+        .and_then(|b| b.weight_device().clone());
     let container = Container {
         state: record.for_hooks(ContainerStatus::Creating),
         root: dir.to_owned(),
@@ -168,8 +174,9 @@ fn make(
     };
     let pid = container_main_process(&container_args).map_err(|e| {
         format!(
-            "unable to start container process: {}",
-            report::noted(chain(&e))
+            "unable to start container process: {}{}",
+            mount_words(&container_args.spec, report::noted(chain(&e))),
+            unknown_sysctls(&container_args.spec)
         )
     })?;
     record.pid = pid.as_raw();
@@ -183,6 +190,10 @@ fn make(
                 .map_err(|e| format!("linux.resources.devices: {}: {e}", group.display()))?;
         }
     }
+    // libcgroups leaves these out on version 1.
+    if !layout.unified() {
+        block_weights(layout, &cgroup, weights.as_deref().unwrap_or(&[]))?;
+    }
     if no_oom_killer {
         let file = layout
             .v1_folder("memory", &cgroup)
@@ -195,8 +206,39 @@ fn make(
     Ok(())
 }
 
+/// Weights of single block devices, in the file that this kernel's scheduler has.
+fn block_weights(
+    layout: &Layout,
+    cgroup: &Path,
+    weights: &[LinuxWeightDevice],
+) -> Result<(), String> {
+    for device in weights {
+        let Some(weight) = device.weight().filter(|w| *w > 0) else {
+            continue;
+        };
+        let name = format!("{}:{}", device.major(), device.minor());
+        let what = format!("linux.resources.blockIO.weightDevice {name}");
+        let folder = layout
+            .v1_folder("blkio", cgroup)
+            .ok_or_else(|| format!("{what}: this host has no blkio control group"))?;
+        let file = ["blkio.weight_device", "blkio.bfq.weight_device"]
+            .map(|file| folder.join(file))
+            .into_iter()
+            .find(|file| file.exists())
+            .ok_or_else(|| format!("{what}: this kernel has no weights of block devices"))?;
+        fs::write(&file, format!("{name} {weight}"))
+            .map_err(|e| format!("{what}: {}: {e}", file.display()))?;
+    }
+    Ok(())
+}
+
 /// What is done by us inside the container; those parts are taken out of the specification.
-fn payload(spec: &mut Spec, layout: &Layout, filters: &Path) -> Result<Payload, String> {
+fn payload(
+    spec: &mut Spec,
+    layout: &Layout,
+    cgroup: &Path,
+    filters: &Path,
+) -> Result<Payload, String> {
     let mut process = spec.process().clone().ok_or("process is missing")?;
     // None at all is not all.
     let mut payload = Payload::new(process.capabilities().clone().unwrap_or_else(none));
@@ -229,32 +271,103 @@ fn payload(spec: &mut Spec, layout: &Layout, filters: &Path) -> Result<Payload, 
     // As runc: what no rule allows is refused, also without any rules.
     let mut resources = linux.resources().clone().unwrap_or_default();
     let mut rules = vec![deny_all()];
-    rules.extend(resources.devices().clone().unwrap_or_default());
+    rules.extend(
+        resources
+            .devices()
+            .clone()
+            .unwrap_or_default()
+            .into_iter()
+            .map(every),
+    );
     resources.set_devices(Some(rules));
     linux.set_resources(Some(resources));
+    // Below /dev libcontainer makes them; elsewhere, which runc allows, it refuses.
+    let (nodes, devices) = linux
+        .devices()
+        .clone()
+        .unwrap_or_default()
+        .into_iter()
+        .partition(|d| !d.path().starts_with("/dev"));
+    payload.nodes = nodes;
+    linux.set_devices(Some(devices));
     payload.loopback = linux.namespaces().iter().flatten().any(|n| {
         n.typ() == LinuxNamespaceType::Network
             && n.path().as_ref().is_none_or(|p| p.as_os_str().is_empty())
     });
     spec.set_linux(Some(linux));
     for mount in spec.mounts().iter().flatten() {
-        let path = |p: &Path| CString::new(p.as_os_str().as_bytes()).map_err(|e| e.to_string());
         for flags in propagation(mount) {
             payload
                 .propagation
-                .push((path(mount.destination())?, flags));
-        }
-        // libcontainer mounts the hierarchies of version 1 writable and without flags.
-        if mount.typ().as_deref() == Some("cgroup") && !layout.unified() {
-            let flags = flags(mount);
-            for name in layout.v1_names() {
-                let at = path(&mount.destination().join(name))?;
-                payload.remounts.push((at, flags));
-            }
-            payload.remounts.push((path(mount.destination())?, flags));
+                .push((c_path(mount.destination())?, flags));
         }
     }
+    if !layout.unified() {
+        let mounts = spec.mounts().clone().unwrap_or_default();
+        let mut done = Vec::with_capacity(mounts.len());
+        for mount in mounts {
+            if mount.typ().as_deref() == Some("cgroup") {
+                cgroup_view(&mount, layout, cgroup, &mut done, &mut payload)?;
+            } else {
+                done.push(mount);
+            }
+        }
+        spec.set_mounts(Some(done));
+    }
+    // Last of all: what is made in it is made before.
+    if let Some(mut root) = spec.root().clone()
+        && root.readonly() == Some(true)
+    {
+        payload.remounts.push((c"/".to_owned(), libc::MS_RDONLY));
+        root.set_readonly(None);
+        spec.set_root(Some(root));
+    }
     Ok(payload)
+}
+
+fn c_path(path: &Path) -> Result<CString, String> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|e| format!("{}: {e}", path.display()))
+}
+
+/// What a mount of type `cgroup` stands for on version 1: a folder in memory with one mount for each
+/// hierarchy, of the container's own group, and names for controllers that are mounted together.
+///
+/// libcontainer's own would be writable whatever the options say, and with the host's process ids
+/// show the whole tree of hierarchies that it does not join.
+fn cgroup_view(
+    given: &Mount,
+    layout: &Layout,
+    cgroup: &Path,
+    mounts: &mut Vec<Mount>,
+    payload: &mut Payload,
+) -> Result<(), String> {
+    let at = given.destination();
+    let mount = |at: &Path, kind: &str, source: &Path, options: Vec<String>| {
+        let mut mount = Mount::default();
+        mount
+            .set_destination(at.to_owned())
+            .set_typ(Some(kind.to_owned()))
+            .set_source(Some(source.to_owned()))
+            .set_options(Some(options));
+        mount
+    };
+    let options = ["nosuid", "nodev", "noexec", "mode=755"].map(str::to_owned);
+    mounts.push(mount(at, "tmpfs", Path::new("tmpfs"), options.to_vec()));
+    let mut options: Vec<String> = given.options().clone().unwrap_or_default();
+    options.retain(|o| flag(o) != 0);
+    // Folders and links are made in it first.
+    if options.iter().any(|o| o == "ro") {
+        payload.remounts.push((c_path(at)?, libc::MS_RDONLY));
+    }
+    options.push("bind".to_owned());
+    for (name, folder) in layout.v1_views(cgroup) {
+        mounts.push(mount(&at.join(name), "bind", &folder, options.clone()));
+        let together = name.to_str().filter(|n| n.contains(','));
+        for one in together.iter().flat_map(|n| n.split(',')) {
+            payload.links.push((at.join(one), PathBuf::from(name)));
+        }
+    }
+    Ok(())
 }
 
 fn deny_all() -> LinuxDeviceCgroup {
@@ -262,6 +375,14 @@ fn deny_all() -> LinuxDeviceCgroup {
     rule.set_allow(false)
         .set_typ(Some(LinuxDeviceType::A))
         .set_access(Some("rwm".to_owned()));
+    rule
+}
+
+/// Negative numbers stand for every one, as in Docker's specifications.
+fn every(mut rule: LinuxDeviceCgroup) -> LinuxDeviceCgroup {
+    let (major, minor) = (rule.major(), rule.minor());
+    rule.set_major(major.filter(|n| *n >= 0))
+        .set_minor(minor.filter(|n| *n >= 0));
     rule
 }
 
@@ -276,20 +397,14 @@ fn none() -> libcontainer::oci_spec::runtime::LinuxCapabilities {
     caps
 }
 
-fn flags(mount: &Mount) -> libc::c_ulong {
-    let flag = |option: &String| match option.as_str() {
+fn flag(option: &str) -> libc::c_ulong {
+    match option {
         "ro" => libc::MS_RDONLY,
         "nosuid" => libc::MS_NOSUID,
         "nodev" => libc::MS_NODEV,
         "noexec" => libc::MS_NOEXEC,
         _ => 0,
-    };
-    mount
-        .options()
-        .iter()
-        .flatten()
-        .map(flag)
-        .fold(0, |all, f| all | f)
+    }
 }
 
 /// Propagation options, which libcontainer reads and does not apply.
@@ -357,6 +472,45 @@ fn check_binds(rootfs: &Path, spec: &Spec) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// runc's words for a mount that failed, in place of the structure that libcontainer prints.
+fn mount_words(spec: &Spec, mut text: String) -> String {
+    for mount in spec.mounts().iter().flatten() {
+        let printed = format!("failed to mount {mount:?}");
+        if !text.contains(&printed) {
+            continue;
+        }
+        let path = |p: &Path| p.display().to_string();
+        let words = format!(
+            "error mounting {:?} to rootfs at {:?}, type {}, options {}",
+            mount.source().as_deref().map(path).unwrap_or_default(),
+            path(mount.destination()),
+            mount.typ().as_deref().unwrap_or("none"),
+            mount.options().as_deref().unwrap_or(&[]).join(","),
+        );
+        text = text.replace(
+            &format!("{printed}: syscall"),
+            &format!("{words}: the kernel refuses it"),
+        );
+        text = text.replace(&printed, &words);
+    }
+    text
+}
+
+/// Kernel parameters that are not there: libcontainer's error does not name them.
+fn unknown_sysctls(spec: &Spec) -> String {
+    let keys = spec.linux().as_ref().and_then(|l| l.sysctl().as_ref());
+    let unknown: Vec<&str> = keys
+        .into_iter()
+        .flat_map(|map| map.keys())
+        .map(String::as_str)
+        .filter(|k| !Path::new("/proc/sys").join(k.replace('.', "/")).exists())
+        .collect();
+    if unknown.is_empty() {
+        return String::new();
+    }
+    format!("; linux.sysctl: this kernel has no {}", unknown.join(", "))
 }
 
 /// As runc: a working directory that is not there is made. A file system that refuses, or a mount

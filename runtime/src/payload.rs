@@ -15,7 +15,9 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use libcontainer::oci_spec::runtime::{Capabilities, Capability, LinuxCapabilities, Spec};
+use libcontainer::oci_spec::runtime::{
+    Capabilities, Capability, LinuxCapabilities, LinuxDevice, LinuxDeviceType, Spec,
+};
 use libcontainer::syscall::syscall::create_syscall;
 use libcontainer::workload::{
     Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError,
@@ -32,7 +34,11 @@ pub(crate) struct Payload {
     pub(crate) filter: Option<Filter>,
     /// Mounts and the propagation (`MS_*`) that they get.
     pub(crate) propagation: Vec<(CString, libc::c_ulong)>,
-    /// Mounts that get more flags (`MS_*`) where they are.
+    /// Device nodes outside /dev.
+    pub(crate) nodes: Vec<LinuxDevice>,
+    /// Symbolic links to make, and where they lead.
+    pub(crate) links: Vec<(PathBuf, PathBuf)>,
+    /// Mounts that get more flags (`MS_*`) where they are, after what is made in them.
     pub(crate) remounts: Vec<(CString, libc::c_ulong)>,
     /// Rows and columns of the terminal.
     pub(crate) console: Option<(u16, u16)>,
@@ -49,6 +55,8 @@ impl Payload {
             no_new_privileges: false,
             filter: None,
             propagation: Vec::new(),
+            nodes: Vec::new(),
+            links: Vec::new(),
             remounts: Vec::new(),
             console: None,
             umask: 0o022,
@@ -84,6 +92,16 @@ impl Payload {
             check(n, || {
                 format!("propagation of mount {}", path.to_string_lossy())
             })?;
+        }
+        for node in &self.nodes {
+            make_node(node).map_err(|e| {
+                let at = node.path().display();
+                format!("linux.devices: {at}: {}", words(&e))
+            })?;
+        }
+        for (path, to) in &self.links {
+            std::os::unix::fs::symlink(to, path)
+                .map_err(|e| format!("link {}: {}", path.display(), words(&e)))?;
         }
         for (path, flags) in &self.remounts {
             remount(path, *flags)?;
@@ -208,10 +226,41 @@ impl Executor for Payload {
     }
 }
 
+/// As runc: one that is there already stays if it is the same device.
+fn make_node(node: &LinuxDevice) -> io::Result<()> {
+    let path = node.path();
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let kind = match node.typ() {
+        LinuxDeviceType::B => libc::S_IFBLK,
+        LinuxDeviceType::P => libc::S_IFIFO,
+        LinuxDeviceType::A | LinuxDeviceType::C | LinuxDeviceType::U => libc::S_IFCHR,
+    };
+    let number = |n: i64| libc::c_uint::try_from(n).map_err(io::Error::other);
+    let device = match node.typ() {
+        LinuxDeviceType::P => 0,
+        _ => libc::makedev(number(node.major())?, number(node.minor())?),
+    };
+    let mode = node.file_mode().unwrap_or(0o666) & 0o777;
+    let c_path = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: the path ends with NUL.
+    if unsafe { libc::mknod(c_path.as_ptr(), kind | mode, device) } < 0 {
+        let error = io::Error::last_os_error();
+        let there = std::fs::symlink_metadata(path)
+            .is_ok_and(|m| m.rdev() == device && m.mode() & libc::S_IFMT == kind);
+        if error.kind() != io::ErrorKind::AlreadyExists || !there {
+            return Err(error);
+        }
+    }
+    std::os::unix::fs::lchown(path, node.uid(), node.gid())?;
+    // The umask does not count.
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+}
+
 /// libcontainer makes the folders of device nodes (`/dev/net`) under an umask of 0; runc's are 0755.
 /// Folders that were there keep their modes.
 fn close_device_folders(spec: &Spec) {
-    use std::os::unix::fs::PermissionsExt;
     let devices = spec.linux().as_ref().and_then(|l| l.devices().clone());
     for device in devices.iter().flatten() {
         let folders = device.path().ancestors().skip(1);

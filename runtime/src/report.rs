@@ -72,17 +72,34 @@ pub(crate) fn noted(outer: String) -> String {
     };
     match (of(FINAL), of(DETAIL)) {
         (Some(words), _) => words.to_owned(),
-        (None, Some(detail)) => {
+        // What a control group refuses is said in full by the outermost error.
+        (None, Some(detail)) if !detail.starts_with("failed to apply cgroup") => {
             let detail = plain(detail);
-            let outer = plain(&outer);
+            let outer = plain(bare(&outer));
             if outer.contains(&detail) {
                 outer
             } else {
                 format!("{outer}: {detail}")
             }
         }
-        (None, None) => plain(&outer),
+        (None, _) => plain(bare(&outer)),
     }
+}
+
+/// Without the words that only say through which layers an error came.
+fn bare(mut text: &str) -> &str {
+    const LAYERS: [&str; 6] = [
+        "intermediate process error ",
+        "exec process failed with error ",
+        "error in executing process : ",
+        "cgroup error: ",
+        "io error: ",
+        "failed to prepare rootfs: ",
+    ];
+    while let Some(rest) = LAYERS.iter().find_map(|layer| text.strip_prefix(layer)) {
+        text = rest;
+    }
+    text
 }
 
 /// Error numbers in words as Docker has them: `EACCES: Permission denied` is `permission denied`.
@@ -256,6 +273,13 @@ mod tests {
             plain("ü: EPERM: Operation not permitted"),
             "ü: operation not permitted"
         );
+    }
+
+    #[test]
+    fn layers_are_left_out() {
+        let text = "intermediate process error cgroup error: io error: failed to write 5 to /x";
+        assert_eq!(bare(text), "failed to write 5 to /x");
+        assert_eq!(bare("no layer: io error: x"), "no layer: io error: x");
     }
 
     #[test]

@@ -2,10 +2,11 @@
 //! specification leaves to runtimes (source: OCI runtime specification 1.2, config.md and
 //! config-linux.md; runc where that is silent).
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use libcontainer::oci_spec::runtime::{
-    Linux, LinuxNamespaceType, LinuxResources, Mount, Process, Spec,
+    Linux, LinuxDeviceCgroup, LinuxDeviceType, LinuxNamespaceType, LinuxResources, Mount, Process,
+    Spec,
 };
 use libcontainer::validator::Validator;
 
@@ -71,8 +72,18 @@ fn complete(spec: &mut Spec, id: &str) {
             .cgroups_path()
             .as_ref()
             .is_some_and(|p| !p.as_os_str().is_empty());
-        if !given {
-            linux.set_cgroups_path(Some(Path::new(DEFAULT_CGROUP).join(id)));
+        // As runc: from the root of each hierarchy, and never above it.
+        let path = match linux.cgroups_path().as_ref().filter(|_| given) {
+            Some(path) => clean(path),
+            None => Path::new(DEFAULT_CGROUP).join(id),
+        };
+        linux.set_cgroups_path(Some(path));
+        if let Some(devices) = linux.devices().clone() {
+            let rooted = devices.into_iter().map(|mut device| {
+                device.set_path(clean(device.path()));
+                device
+            });
+            linux.set_devices(Some(rooted.collect()));
         }
         // runc and Docker also write the recursive names, which is what the short ones do here.
         let short = match linux.rootfs_propagation().as_deref() {
@@ -87,6 +98,17 @@ fn complete(spec: &mut Spec, id: &str) {
         }
         spec.set_linux(Some(linux));
     }
+    if let Some(mounts) = spec.mounts().clone() {
+        let whole = mounts.into_iter().map(|mut mount| {
+            mount.set_destination(clean(mount.destination()));
+            // A file system without a device needs none; the layer below wants a word.
+            if mount.source().is_none() {
+                mount.set_source(mount.typ().clone().map(PathBuf::from));
+            }
+            mount
+        });
+        spec.set_mounts(Some(whole.collect()));
+    }
     // Only its presence is looked at below this layer, as if it were true.
     if let Some(mut process) = spec.process().clone()
         && process.no_new_privileges() == Some(false)
@@ -94,6 +116,21 @@ fn complete(spec: &mut Spec, id: &str) {
         process.set_no_new_privileges(None);
         spec.set_process(Some(process));
     }
+}
+
+/// An absolute path without `.` and `..`, which do not lead above the root.
+fn clean(path: &Path) -> PathBuf {
+    let mut out = PathBuf::from("/");
+    for part in path.components() {
+        match part {
+            Component::Normal(name) => out.push(name),
+            Component::ParentDir => {
+                out.pop();
+            }
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+        }
+    }
+    out
 }
 
 fn check(spec: &Spec, console: bool, layout: &Layout) -> Result<(), String> {
@@ -125,6 +162,29 @@ fn check_process(process: &Process, console: bool) -> Result<(), String> {
             "process.cwd {:?} is not an absolute path",
             process.cwd().display().to_string()
         ));
+    }
+    let user = process.user();
+    let ids = [("uid", user.uid()), ("gid", user.gid())]
+        .into_iter()
+        .chain(
+            user.additional_gids()
+                .iter()
+                .flatten()
+                .map(|gid| ("additionalGids", *gid)),
+        );
+    // The last number would leave the process the runtime's own id.
+    for (field, id) in ids {
+        if i32::try_from(id).is_err() {
+            return Err(format!("process.user.{field} {id}: 0 to {}", i32::MAX));
+        }
+    }
+    let strings = process.args().iter().chain(process.env());
+    if let Some(text) = strings.flatten().find(|s| s.contains('\0')) {
+        return Err(format!("process: {text:?} has a NUL byte"));
+    }
+    let named = |e: &&String| e.find('=').is_none_or(|at| at == 0);
+    if let Some(entry) = process.env().iter().flatten().find(named) {
+        return Err(format!("process.env {entry:?}: NAME=VALUE is expected"));
     }
     match (process.terminal().unwrap_or(false), console) {
         (true, false) => {
@@ -198,10 +258,40 @@ fn check_mount(mount: &Mount) -> Result<(), String> {
             "mounts: {at}: idmapped mounts are not supported; use another runtime, such as --runtime runc"
         ));
     }
-    if options.iter().any(|o| o == "tmpcopyup") {
+    let unsupported = ["tmpcopyup", "sync", "dirsync", "mand", "remount"];
+    if let Some(option) = options.iter().find(|o| unsupported.contains(&o.as_str())) {
         return Err(format!(
-            "mounts: {at}: option tmpcopyup is not supported; use another runtime, such as --runtime runc"
+            "mounts: {at}: option {option} is not supported; leave it out or use another runtime, such as --runtime runc"
         ));
+    }
+    if mount.source().is_none()
+        && (mount.typ().is_none() || mount.typ().as_deref() == Some("bind") || binds(options))
+    {
+        return Err(format!("mounts: {at}: source is missing"));
+    }
+    Ok(())
+}
+
+fn binds(options: &[String]) -> bool {
+    options.iter().any(|o| o == "bind" || o == "rbind")
+}
+
+/// The kernel's own words would be "invalid argument".
+fn check_device_rules(rules: &[LinuxDeviceCgroup]) -> Result<(), String> {
+    for (i, rule) in rules.iter().enumerate() {
+        let kind = rule.typ().unwrap_or_default();
+        if matches!(kind, LinuxDeviceType::P | LinuxDeviceType::U) {
+            return Err(format!(
+                "linux.resources.devices[{i}].type {:?}: a, b or c",
+                kind.as_str()
+            ));
+        }
+        let access = rule.access().as_deref().unwrap_or("");
+        if access.is_empty() || !access.chars().all(|c| "rwm".contains(c)) {
+            return Err(format!(
+                "linux.resources.devices[{i}].access {access:?}: one or more of r, w and m"
+            ));
+        }
     }
     Ok(())
 }
@@ -212,6 +302,18 @@ fn check_resources(r: &LinuxResources, layout: &Layout) -> Result<(), String> {
     if r.rdma().as_ref().is_some_and(|m| !m.is_empty()) {
         return refuse("rdma", "not supported");
     }
+    if let Some(block) = r.block_io() {
+        let leaf = block.leaf_weight().is_some_and(|w| w > 0)
+            || block
+                .weight_device()
+                .iter()
+                .flatten()
+                .any(|d| d.leaf_weight().is_some_and(|w| w > 0));
+        if leaf {
+            return refuse("blockIO.leafWeight", "this kernel does not have it");
+        }
+    }
+    check_device_rules(r.devices().as_deref().unwrap_or(&[]))?;
     let v2 = layout.unified();
     let not_v2 = "this host has control groups version 2, which does not have it";
     if !v2 && r.unified().as_ref().is_some_and(|m| !m.is_empty()) {
@@ -284,6 +386,13 @@ mod tests {
         assert_eq!(loaded.cgroup, Path::new("/taffrail-runtime/x"));
         let loaded = of(&with("linux/cgroupsPath", json!("/a/b")), true).unwrap();
         assert_eq!(loaded.cgroup, Path::new("/a/b"));
+        let loaded = of(&with("linux/cgroupsPath", json!("../../a/./../b")), true).unwrap();
+        assert_eq!(loaded.cgroup, Path::new("/b"));
+        let mounts = json!([{"destination": "x/../../y", "type": "tmpfs"}]);
+        let loaded = of(&with("mounts", mounts), true).unwrap();
+        let mount = &loaded.spec.mounts().as_ref().unwrap()[0];
+        assert_eq!(mount.destination(), Path::new("/y"));
+        assert_eq!(mount.source().as_deref(), Some(Path::new("tmpfs")));
         let loaded = of(&with("process/noNewPrivileges", json!(false)), true).unwrap();
         let process = loaded.spec.process().as_ref().unwrap();
         assert_eq!(process.no_new_privileges(), None);
@@ -344,6 +453,49 @@ mod tests {
                 "mounts",
                 json!([{"destination": "/a", "type": "tmpfs", "source": "t", "options": ["tmpcopyup"]}]),
                 "tmpcopyup",
+            ),
+            (
+                "mounts",
+                json!([{"destination": "/a", "type": "tmpfs", "source": "t", "options": ["sync"]}]),
+                "option sync",
+            ),
+            (
+                "mounts",
+                json!([{"destination": "/a", "type": "bind", "options": ["ro"]}]),
+                "source is missing",
+            ),
+            (
+                "linux/resources/devices",
+                json!([{"allow": true, "type": "c", "access": "rwx"}]),
+                "devices[0].access",
+            ),
+            (
+                "linux/resources/devices",
+                json!([{"allow": false, "access": "rwm"}, {"allow": true, "type": "c"}]),
+                "devices[1].access",
+            ),
+            (
+                "linux/resources/devices",
+                json!([{"allow": true, "type": "p", "access": "r"}]),
+                "a, b or c",
+            ),
+            (
+                "process/user",
+                json!({"uid": u32::MAX, "gid": 0}),
+                "process.user.uid",
+            ),
+            (
+                "process/user",
+                json!({"uid": 0, "gid": 0, "additionalGids": [5, 1_u32 << 31]}),
+                "additionalGids",
+            ),
+            ("process/env", json!(["A"]), "NAME=VALUE"),
+            ("process/env", json!(["=a"]), "NAME=VALUE"),
+            ("process/args", json!(["a\u{0}b"]), "NUL"),
+            (
+                "linux/resources/blockIO",
+                json!({"leafWeight": 500}),
+                "leafWeight",
             ),
             ("root/path", json!("nosuch"), "root.path"),
             ("hostname", json!("h"), "UTS"),

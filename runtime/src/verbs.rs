@@ -3,7 +3,9 @@
 use std::fs;
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use libcontainer::container::ContainerStatus;
 use libcontainer::hooks::run_hooks;
@@ -16,6 +18,9 @@ use crate::state::{Record, Status};
 
 /// How long a killed container may take to be gone.
 const KILLED: i32 = 10_000;
+
+/// How long `start` waits for the container's program to run.
+const STARTED: Duration = Duration::from_secs(1);
 
 fn layout() -> Result<Layout, String> {
     Layout::read().map_err(|e| format!("/sys/fs/cgroup: {e}"))
@@ -36,10 +41,12 @@ pub(crate) fn start(root: &Path, id: &str) -> Result<(), String> {
         ));
     }
     let dir = root.join(id);
+    let before = program(record.pid);
     NotifySocket::new(dir.join(NOTIFY_FILE))
         .notify_container_start()
         .map_err(|e| format!("cannot start container {id}: {e}"))?;
     fs::remove_file(dir.join(NOTIFY_FILE)).map_err(|e| format!("{}: {e}", dir.display()))?;
+    await_program(&record, before);
     if let Some(hooks) = &record.hooks {
         let state = record.for_hooks(ContainerStatus::Running);
         run_hooks(
@@ -52,6 +59,31 @@ pub(crate) fn start(root: &Path, id: &str) -> Result<(), String> {
         .map_err(|e| format!("hooks.poststart: {e}"))?;
     }
     Ok(())
+}
+
+/// Device and number of the file that a process runs; `None` if it is gone.
+fn program(pid: i32) -> Option<(u64, u64)> {
+    let meta = fs::metadata(format!("/proc/{pid}/exe")).ok()?;
+    Some((meta.dev(), meta.ino()))
+}
+
+/// Waits until the first process runs the container's program, or has ended. A signal that is sent
+/// after `start` is then the program's; the first process of a pid namespace would ignore it. Not
+/// waited for are hooks that run before, nor a program whose file hangs.
+fn await_program(record: &Record, before: Option<(u64, u64)>) {
+    let hooks = record
+        .hooks
+        .as_ref()
+        .and_then(|h| h.start_container().as_ref());
+    if hooks.is_some_and(|h| !h.is_empty()) {
+        return;
+    }
+    let until = Instant::now() + STARTED;
+    let mut pause = Duration::from_micros(50);
+    while before.is_some() && program(record.pid) == before && Instant::now() < until {
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(5));
+    }
 }
 
 fn describe(root: &Path, record: &Record, layout: &Layout) -> Value {

@@ -168,12 +168,10 @@ pub(crate) fn prepare(input: &SpecInput<'_>) -> Result<Prepared, RuntimeError> {
             None => default(),
         };
         linux["maskedPaths"] = json!(paths(&host.masked_paths, security::default_masked_paths));
-        let mut readonly = paths(&host.readonly_paths, security::default_readonly_paths);
-        // The controllers are mounted read-only there; the directory above them is not by itself.
-        if !layout.is_v2() && user_mounts.iter().all(|m| m.target != CGROUP) {
-            readonly.push(CGROUP.to_owned());
-        }
-        linux["readonlyPaths"] = json!(readonly);
+        linux["readonlyPaths"] = json!(paths(
+            &host.readonly_paths,
+            security::default_readonly_paths
+        ));
     }
     match &security.seccomp {
         SeccompChoice::Custom(profile) => linux["seccomp"] = seccomp::resolve(profile, &caps),

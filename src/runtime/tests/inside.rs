@@ -60,12 +60,15 @@ fn a_default_container_is_as_docker_makes_it() {
         "{}",
         out.text
     );
-    assert!(
-        out.text
-            .contains("can't create directory '/sys/fs/cgroup/x': Read-only file system"),
-        "{}",
-        out.text
-    );
+    // On version 1 runc leaves the folder above the hierarchies writable.
+    if case.layout.is_v2() || case.runtime.path.ends_with("taffrail-runtime") {
+        assert!(
+            out.text
+                .contains("can't create directory '/sys/fs/cgroup/x': Read-only file system"),
+            "{}",
+            out.text
+        );
+    }
     if !case.layout.is_v2() {
         assert!(
             out.text.contains(
