@@ -174,3 +174,99 @@ fn exit_codes_are_known_after_the_daemons_death() {
     );
     daemon.finish();
 }
+
+/// The moments between the runtime's `start` and the daemon's own note of it.
+#[test]
+fn a_start_that_the_daemon_did_not_live_to_write_down() {
+    use std::os::unix::fs::PermissionsExt;
+
+    need!(taffrail_only());
+    need!(skip::program("docker"));
+    let folder = tempfile::tempdir().expect("folder");
+    let at = |name: &str| folder.path().join(name);
+    // A runtime that hangs before or after it has started a container, if a file says so.
+    let script = at("slow");
+    let text = format!(
+        "#!/bin/sh\nhang() {{ [ -e {0}/$1 ] || return 0; echo $$ >{0}/hangs.part; mv {0}/hangs.part {0}/hangs; exec sleep 60; }}\n\
+         case \" $* \" in *' start '*) hang before; {1} \"$@\" || exit; hang after; exit 0;; esac\nexec {1} \"$@\"\n",
+        folder.path().display(),
+        crate::harness::binary("taffrail-runtime").display(),
+    );
+    std::fs::write(&script, text).expect("script");
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).expect("mode");
+    let config = serde_json::json!({"runtimes": {"slow": {"path": script}}});
+    let daemon = Daemon::with(crate::harness::daemon::Options {
+        config: Some(config.to_string()),
+        ..Default::default()
+    });
+    let create = |words: &[&str]| {
+        let mut args = vec!["create", "--runtime", "slow", "--network", "none", IMAGE];
+        args.extend(words);
+        daemon.docker(args).output().ok().trim().to_owned()
+    };
+    // The start is cut off where the runtime hangs.
+    let cut = |id: &str, point: &str| {
+        std::fs::write(at(point), "").expect("file");
+        let mut client = daemon.docker(["start", id]).spawn();
+        let pid: i32 =
+            crate::harness::wait_for("the runtime hangs", Duration::from_secs(20), || {
+                std::fs::read_to_string(at("hangs"))
+                    .ok()?
+                    .trim()
+                    .parse()
+                    .ok()
+            });
+        daemon.kill();
+        client.wait().expect("the client ends");
+        // SAFETY: the script's own pid, which sleeps.
+        unsafe {
+            libc::kill(pid, libc::SIGKILL);
+        }
+        std::fs::remove_file(at(point)).expect("file");
+        std::fs::remove_file(at("hangs")).expect("file");
+    };
+
+    let lives = create(&["workload", "trap", "exit=7"]);
+    cut(&lives, "after");
+    daemon.launch();
+    let state = &daemon.inspect(&lives)["State"];
+    assert_eq!(state["Status"], "running", "{state}");
+    assert_ne!(state["StartedAt"], "0001-01-01T00:00:00Z", "{state}");
+    crate::harness::wait_for("ready", Duration::from_secs(20), || {
+        (daemon.docker(["logs", &lives]).output().out() == "ready\n").then_some(())
+    });
+    daemon.docker(["stop", &lives]).output().code(0);
+    assert_eq!(daemon.wait_exit(&lives, 20), 7);
+    daemon
+        .docker(["logs", &lives])
+        .output()
+        .code(0)
+        .stdout_is("ready\ngot TERM\n");
+
+    let ends = create(&["sh", "-c", "echo said; exit 5"]);
+    cut(&ends, "after");
+    daemon.launch();
+    assert_eq!(daemon.wait_exit(&ends, 20), 5);
+    let logs = daemon.docker(["logs", &ends]).output();
+    logs.code(0).stdout_is("said\n");
+    // It is known to have ended once, by the next daemon, too.
+    daemon.kill();
+    daemon.launch();
+    let state = &daemon.inspect(&ends)["State"];
+    assert_eq!(
+        (&state["Status"], &state["ExitCode"]),
+        (&"exited".into(), &5.into())
+    );
+
+    let waits = create(&["sh", "-c", "echo said; exit 6"]);
+    cut(&waits, "before");
+    daemon.launch();
+    let state = &daemon.inspect(&waits)["State"];
+    assert_eq!(state["Status"], "created", "{state}");
+    daemon
+        .docker(["start", "-a", &waits])
+        .output()
+        .code(6)
+        .stdout_is("said\n");
+    daemon.finish();
+}

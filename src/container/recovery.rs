@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 
 use super::exit::blocking;
+use super::start::Starting;
 use super::{Container, Record, State, Status, signal, time};
 use crate::daemon::Daemon;
 use crate::errors::chain;
@@ -73,6 +74,7 @@ impl Daemon {
     }
 
     async fn recover(self: &Arc<Self>, container: &Arc<Container>) {
+        self.find_started(container).await;
         let state = container.record().state;
         if state.status.has_process() {
             self.recover_running(container, &state).await;
@@ -93,6 +95,47 @@ impl Daemon {
             return;
         }
         self.resume_policy(container).await;
+    }
+
+    /// A run that the last daemon began and did not live to write down: its state is put in order.
+    async fn find_started(self: &Arc<Self>, container: &Arc<Container>) {
+        let record = container.record();
+        if !matches!(record.state.status, Status::Created | Status::Exited) {
+            return;
+        }
+        let dir = self.supervisor.container_dir(&container.id);
+        let Some(Some(starting)) = blocking(move || Starting::read(&dir)).await else {
+            return;
+        };
+        // Else it was written down, and what is left is of its end.
+        if starting.run != record.state.run() + 1 {
+            return;
+        }
+        if signal::start_time(starting.pid) == Some(starting.pid_start) {
+            // It may wait for its start still; the runtime knows.
+            let runtime = match self.oci_runtime(&record.host.runtime) {
+                Ok(oci) => oci.state(&container.id).await,
+                Err(error) => {
+                    tracing::warn!(container = container.id, %error, "runtime of the container is gone");
+                    return;
+                }
+            };
+            match runtime {
+                Ok(Some(state)) if matches!(state.status.as_str(), "running" | "paused") => {}
+                Ok(_) => return,
+                Err(error) => {
+                    tracing::warn!(container = container.id, %error, "runtime does not say whether the container runs");
+                    return;
+                }
+            }
+        }
+        tracing::info!(
+            container = container.id,
+            "container was started just before the last daemon died"
+        );
+        starting.begin(&mut container.inner().record.state);
+        self.save(container).await;
+        self.container_event(container, "start", []);
     }
 
     async fn recover_running(self: &Arc<Self>, container: &Arc<Container>, state: &State) {
@@ -166,6 +209,8 @@ impl Daemon {
             container = container.id,
             "an interrupted start or exit is cleared up"
         );
+        // What is killed from here on is no run that has ended.
+        blocking(move || Starting::remove(&dir)).await;
         let capture = self.supervisor.adopt(&container.id).await;
         self.clear_runtime(container).await;
         if let Ok(Some(capture)) = capture {

@@ -4,6 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::exit::blocking;
 use super::state::LogFormat;
 use super::{Container, Record, State, Status, log_config, signal, time};
@@ -115,6 +117,24 @@ impl Daemon {
             .map_or((1, 1), |c| (c.epoch, c.next_seq));
         // The application's first output is never older than its start.
         let started_ns = time::now_ns();
+        let (restart_count, restart_delay_ms) = match starter {
+            Starter::User => (0, 0),
+            Starter::Policy => {
+                let state = &container.inner().record.state;
+                (state.restart_count, state.restart_delay_ms)
+            }
+        };
+        let starting = Starting {
+            run: record.state.run() + 1,
+            pid,
+            pid_start,
+            started_ns,
+            epoch: position.0,
+            seq: position.1,
+            restart_count,
+            restart_delay_ms,
+        };
+        self.note_starting(container, &starting).await;
         if let Err(error) = oci.start(&container.id).await {
             let failure = runtime::start_failure(&error.to_string());
             self.clear_runtime(container).await;
@@ -125,25 +145,7 @@ impl Daemon {
         {
             let mut inner = container.inner();
             inner.between_runs = false;
-            let state = &mut inner.record.state;
-            let (restart_count, restart_delay_ms) = match starter {
-                Starter::User => (0, 0),
-                Starter::Policy => (state.restart_count, state.restart_delay_ms),
-            };
-            *state = State {
-                status: Status::Running,
-                pid,
-                pid_start,
-                started_ns: Some(started_ns),
-                finished_ns: state.finished_ns,
-                lost_records: state.lost_records,
-                lost_bytes: state.lost_bytes,
-                restart_count,
-                restart_delay_ms,
-                runs: std::mem::take(&mut state.runs),
-                ..State::default()
-            };
-            state.add_run(started_ns, position);
+            starting.begin(&mut inner.record.state);
             inner.notify();
         }
         self.save(container).await;
@@ -236,10 +238,72 @@ impl Daemon {
         }))
     }
 
+    async fn note_starting(&self, container: &Container, starting: &Starting) {
+        let dir = self.supervisor.container_dir(&container.id);
+        let starting = *starting;
+        let written = blocking(move || starting.write(&dir)).await;
+        if let Some(Err(error)) = written {
+            // It is of use only if the daemon dies in the next moments.
+            tracing::warn!(container = container.id, %error, "the start cannot be noted");
+        }
+    }
+
     /// Takes everything back that a create has done, as far as it came.
     async fn undo_create(self: &Arc<Self>, container: &Arc<Container>) {
         self.clear_runtime(container).await;
         self.supervisor.discard(&container.id).await;
+    }
+}
+
+/// What the daemon knows of a run just before it begins. It lies in the container's run folder, so
+/// that a daemon that comes after one that died before it had written the state down finds the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Starting {
+    /// Number of the run.
+    pub(super) run: u64,
+    pub(super) pid: i32,
+    pub(super) pid_start: u64,
+    started_ns: i64,
+    epoch: u64,
+    seq: u64,
+    restart_count: u64,
+    restart_delay_ms: u64,
+}
+
+impl Starting {
+    const FILE: &str = "starting";
+
+    fn write(&self, dir: &Path) -> std::io::Result<()> {
+        let part = dir.join("starting.tmp");
+        std::fs::write(&part, serde_json::to_vec(self)?)?;
+        std::fs::rename(part, dir.join(Self::FILE))
+    }
+
+    /// `None` if no run was about to begin.
+    pub(super) fn read(dir: &Path) -> Option<Self> {
+        serde_json::from_slice(&std::fs::read(dir.join(Self::FILE)).ok()?).ok()
+    }
+
+    pub(super) fn remove(dir: &Path) {
+        let _ = std::fs::remove_file(dir.join(Self::FILE));
+    }
+
+    /// The run has begun.
+    pub(super) fn begin(&self, state: &mut State) {
+        *state = State {
+            status: Status::Running,
+            pid: self.pid,
+            pid_start: self.pid_start,
+            started_ns: Some(self.started_ns),
+            finished_ns: state.finished_ns,
+            lost_records: state.lost_records,
+            lost_bytes: state.lost_bytes,
+            restart_count: self.restart_count,
+            restart_delay_ms: self.restart_delay_ms,
+            runs: std::mem::take(&mut state.runs),
+            ..State::default()
+        };
+        state.add_run(self.started_ns, (self.epoch, self.seq));
     }
 }
 

@@ -131,7 +131,6 @@ pub(crate) enum RuntimeError {
         message: String,
         missing: bool,
     },
-    #[cfg(test)]
     #[error("state of {id} as the runtime tells it: {source}")]
     State {
         id: String,
@@ -236,9 +235,8 @@ impl RuntimeError {
             | Self::BadFile { .. }
             | Self::PathNotUtf8(_)
             | Self::NoRuntime(_)
-            | Self::Exec { .. } => ErrorKind::System,
-            #[cfg(test)]
-            Self::State { .. } => ErrorKind::System,
+            | Self::Exec { .. }
+            | Self::State { .. } => ErrorKind::System,
             Self::Verb { missing: true, .. } | Self::NetworkNotFound(_) => ErrorKind::NotFound,
             Self::Verb { .. } => ErrorKind::System,
             _ => ErrorKind::Invalid,

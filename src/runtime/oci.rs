@@ -25,13 +25,13 @@ pub(crate) struct OciRuntime {
     pub(crate) root: PathBuf,
 }
 
-/// What the runtime's `state` verb says. The daemon knows states from its monitors; tests compare.
-#[cfg(test)]
+/// What the runtime's `state` verb says.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(crate) struct RuntimeState {
     /// creating, created, running or stopped (OCI), or paused (runc).
     pub(crate) status: String,
     /// 0 once stopped.
+    #[cfg(test)]
     #[serde(default)]
     pub(crate) pid: i32,
 }
@@ -121,8 +121,8 @@ impl OciRuntime {
         self.verb("delete", args).await.map(drop)
     }
 
-    /// State of `id`, `None` if the runtime does not know it.
-    #[cfg(test)]
+    /// State of `id`, `None` if the runtime does not know it. The daemon knows states from its
+    /// monitors and asks this only for a start that was interrupted.
     pub(crate) async fn state(&self, id: &str) -> Result<Option<RuntimeState>, RuntimeError> {
         match self.verb("state", &["state", id]).await {
             Ok(text) => {
