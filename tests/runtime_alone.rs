@@ -290,3 +290,45 @@ fn what_cannot_be_done_is_refused_by_name() {
         );
     }
 }
+
+#[test]
+fn descriptors_are_handed_on_as_asked() {
+    need!(ready());
+    let bundle = Bundle::new(&ours());
+    let given = bundle.dir.path().join("given");
+    fs::write(&given, "of the caller\n").expect("file");
+    let config = bundle.dir.path().join("config.json");
+    let specification = bundle.specification("cat <&3; ls /proc/self/fd | tr '\\n' ' '");
+    fs::write(config, specification.to_string()).expect("config.json");
+    symlink("busybox", bundle.dir.path().join("rootfs/bin/tr")).expect("link");
+    let create = |number: &str, redirections: &str| {
+        let out = fs::File::create(bundle.dir.path().join("out.create")).expect("file");
+        let script = format!(
+            "exec {redirections}; exec {} --root run create --preserve-fds {number} {}",
+            bundle.runtime.display(),
+            bundle.id
+        );
+        Command::new("sh")
+            .args(["-c", &script])
+            .current_dir(bundle.dir.path())
+            .stdin(Stdio::null())
+            .stdout(out.try_clone().expect("file"))
+            .stderr(out)
+            .status()
+            .expect("sh runs")
+    };
+    let said = || fs::read_to_string(bundle.dir.path().join("out.create")).expect("output");
+    assert!(!create("2", "3<given").success());
+    assert!(
+        said().contains("--preserve-fds 2: descriptor 4 is not open"),
+        "{}",
+        said()
+    );
+    assert!(create("1", "3<given 4<given").success(), "{}", said());
+    bundle.call(&["start", &bundle.id]).expect("start");
+    wait_for("the container's output", Duration::from_secs(20), || {
+        // `ls` itself reads the folder by the last of them.
+        said().ends_with("0 1 2 3 4 ").then_some(())
+    });
+    assert!(said().starts_with("of the caller\n"), "{}", said());
+}

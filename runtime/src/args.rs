@@ -10,7 +10,7 @@ pub(crate) const DEFAULT_ROOT: &str = "/run/taffrail-runtime";
 
 pub(crate) const USAGE: &str = "\
 usage: taffrail-runtime [--root DIR] [--log FILE] [--log-format text|json] [--debug] VERB ...
-  create [--bundle DIR] [--pid-file FILE] [--console-socket PATH] [--no-pivot] ID
+  create [--bundle DIR] [--pid-file FILE] [--console-socket PATH] [--no-pivot] [--preserve-fds N] ID
   start ID
   state ID
   kill [--all] ID [SIGNAL]
@@ -37,6 +37,8 @@ pub(crate) struct Create {
     pub(crate) pid_file: Option<PathBuf>,
     pub(crate) console_socket: Option<PathBuf>,
     pub(crate) no_pivot: bool,
+    /// Descriptors after standard error that the container's program gets.
+    pub(crate) preserve_fds: u16,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -209,12 +211,13 @@ pub(crate) fn parse(words: Vec<OsString>) -> Result<(Global, Verb), String> {
                 &["bundle", "b", "pid-file", "console-socket", "preserve-fds"],
                 &["no-pivot", "no-new-keyring"],
             )?;
-            if p.value("preserve-fds").is_some_and(|n| n != "0") {
-                return Err(
-                    "--preserve-fds: handing descriptors on to the container is not supported"
-                        .to_owned(),
-                );
-            }
+            let preserve_fds = match p.value("preserve-fds") {
+                None => 0,
+                Some(n) => n
+                    .to_str()
+                    .and_then(|n| n.parse().ok())
+                    .ok_or_else(|| format!("--preserve-fds {}: a number", n.display()))?,
+            };
             if p.has("no-new-keyring") {
                 return Err("--no-new-keyring is not supported; leave it out".to_owned());
             }
@@ -227,6 +230,7 @@ pub(crate) fn parse(words: Vec<OsString>) -> Result<(Global, Verb), String> {
                 pid_file: p.value("pid-file").map(PathBuf::from),
                 console_socket: p.value("console-socket").map(PathBuf::from),
                 no_pivot: p.has("no-pivot"),
+                preserve_fds,
             })
         }
         b"start" => Verb::Start(take(&[], &[])?.id("start", 0)?),
@@ -284,7 +288,7 @@ mod tests {
     #[test]
     fn runcs_spellings() {
         let (global, verb) = of(
-            "--root /r --log=/l --log-format json create --bundle /b -pid-file /p --console-socket=/s id-1",
+            "--root /r --log=/l --log-format json create --bundle /b -pid-file /p --console-socket=/s --preserve-fds=2 id-1",
         )
         .unwrap();
         assert_eq!(
@@ -302,7 +306,8 @@ mod tests {
                 bundle: "/b".into(),
                 pid_file: Some("/p".into()),
                 console_socket: Some("/s".into()),
-                no_pivot: false
+                no_pivot: false,
+                preserve_fds: 2,
             })
         );
         let kill = |all, signal: &str| Verb::Kill {
@@ -330,7 +335,7 @@ mod tests {
             ("state ..", "invalid container ID"),
             ("--log-format xml list", "text or json"),
             ("--systemd-cgroup list", "--systemd-cgroup"),
-            ("create --preserve-fds 3 x", "--preserve-fds"),
+            ("create --preserve-fds all x", "--preserve-fds all"),
             ("create --bundle", "--bundle needs a value"),
         ] {
             let e = of(line).unwrap_err();

@@ -155,7 +155,7 @@ fn make(
         rootfs,
         console_socket: console.as_ref().map(AsRawFd::as_raw_fd),
         notify_listener: listener,
-        preserve_fds: 0,
+        preserve_fds: i32::from(args.preserve_fds),
         container: Some(container),
         user_ns_config,
         cgroup_config: CgroupConfig {

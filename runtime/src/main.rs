@@ -56,6 +56,16 @@ fn main() -> ExitCode {
 }
 
 fn create(root: &std::path::Path, args: &args::Create) -> Result<(), String> {
+    // Before anything else is opened: a number that is free would become a descriptor of our own.
+    for fd in 3..3 + i32::from(args.preserve_fds) {
+        // SAFETY: asks for a flag of a number, open or not.
+        if unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0 {
+            return Err(format!(
+                "--preserve-fds {}: descriptor {fd} is not open",
+                args.preserve_fds
+            ));
+        }
+    }
     seal::ensure().map_err(|e| format!("sealing the runtime's program: {e}"))?;
     report::start().map_err(|e| e.to_string())?;
     // SAFETY: there is one thread, and sets a number of this process.
