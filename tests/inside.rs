@@ -378,9 +378,7 @@ fn the_default_and_others_can_be_chosen() {
         .output();
     assert_ne!(refused.code, 0);
     assert!(
-        refused
-            .err()
-            .contains("unknown or invalid runtime name: nosuch"),
+        refused.err().contains("Unknown runtime specified nosuch"),
         "{}",
         refused.err()
     );

@@ -15,6 +15,7 @@ mod docker_py;
 mod events;
 mod golden;
 mod inside;
+mod joined;
 mod kill_daemon;
 mod kill_monitor;
 mod lifecycle;

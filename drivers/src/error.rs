@@ -146,7 +146,7 @@ pub enum OptionError {
         option: &'static str,
     },
     /// `compress` of `local` is no boolean.
-    #[error("invalid boolean value for {option}: {text}")]
+    #[error("error reading {option} log option: {text}")]
     CompressBool {
         /// `compress` or `cache-compress`
         option: &'static str,

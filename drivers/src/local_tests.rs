@@ -78,7 +78,7 @@ fn each_value_has_dockers_text() {
         ),
         (
             &[("compress", "maybe")],
-            "invalid boolean value for compress: strconv.ParseBool: parsing \"maybe\": invalid syntax",
+            "error reading compress log option: strconv.ParseBool: parsing \"maybe\": invalid syntax",
         ),
         (
             &[("max-file", "1")],
@@ -110,7 +110,7 @@ fn each_value_has_dockers_text() {
         ),
         (
             &[("cache-compress", "2")],
-            "invalid boolean value for cache-compress: strconv.ParseBool: parsing \"2\": invalid syntax",
+            "error reading cache-compress log option: strconv.ParseBool: parsing \"2\": invalid syntax",
         ),
         (
             &[("tag", "{{.Nope}}")],

@@ -86,6 +86,25 @@ pub(crate) fn create(root: &Path, args: &Create) -> Result<(), String> {
     })
 }
 
+/// A kernel setting that does not exist, in runc's words: libcontainer does not name it.
+fn check_sysctls(spec: &Spec) -> Result<(), String> {
+    let linux = spec.linux().as_ref();
+    for key in linux
+        .and_then(|l| l.sysctl().as_ref())
+        .into_iter()
+        .flatten()
+    {
+        let file = Path::new("/proc/sys").join(key.0.replace('.', "/"));
+        if !file.exists() {
+            return Err(format!(
+                "unable to start container process: error during container init: open {}: no such file or directory",
+                file.display()
+            ));
+        }
+    }
+    Ok(())
+}
+
 fn make(
     root: &Path,
     dir: &Path,
@@ -102,6 +121,7 @@ fn make(
     check_binds(&rootfs, &spec)?;
     let payload = payload(&mut spec, layout, &cgroup, &root.join(FILTERS))?;
     working_dir(&rootfs, &spec);
+    check_sysctls(&spec)?;
     let console: Option<OwnedFd> = args
         .console_socket
         .as_ref()

@@ -48,7 +48,8 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(words) => {
-            let words = format!("taffrail-runtime {name} failed: {words}");
+            // In runc's words: people and scripts look for them in what Docker says.
+            let words = report::quote_sysctl(format!("runc {name} failed: {words}"));
             report::log_error(global.log.as_deref(), global.json, &words);
             ExitCode::FAILURE
         }

@@ -144,6 +144,16 @@ fn plain(text: &str) -> String {
     out
 }
 
+/// `sysctl x not allowed` with the name in quotes, as runc has it.
+pub(crate) fn quote_sysctl(text: String) -> String {
+    let quoted = text.split_once("sysctl ").and_then(|(before, rest)| {
+        let (name, after) = rest.split_once(' ')?;
+        let refused = after.starts_with("not allowed") || after.starts_with("is not allowed");
+        refused.then(|| format!("{before}sysctl \"{name}\" {after}"))
+    });
+    quoted.unwrap_or(text)
+}
+
 /// One line in the log that `--log` names, else on standard error.
 pub(crate) fn log_error(log: Option<&Path>, json: bool, message: &str) {
     let line = if json {
@@ -287,5 +297,22 @@ mod tests {
         assert_eq!(utc(0), "1970-01-01T00:00:00Z");
         assert_eq!(utc(951_782_400), "2000-02-29T00:00:00Z");
         assert_eq!(utc(1_798_761_599), "2026-12-31T23:59:59Z");
+    }
+
+    #[test]
+    fn names_of_refused_settings_are_quoted() {
+        for (text, quoted) in [
+            (
+                "sysctl a.b not allowed in host network namespace",
+                "sysctl \"a.b\" not allowed in host network namespace",
+            ),
+            (
+                "x: sysctl a.b is not allowed in the hosts ipc namespace",
+                "x: sysctl \"a.b\" is not allowed in the hosts ipc namespace",
+            ),
+            ("sysctl a.b: no such file", "sysctl a.b: no such file"),
+        ] {
+            assert_eq!(quote_sysctl(text.to_owned()), quoted);
+        }
     }
 }

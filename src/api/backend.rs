@@ -74,8 +74,10 @@ impl Backend for Api {
                 };
                 save::save(daemon, names).await?
             }
-            Route::NetworkList => reply::json(StatusCode::OK, &networks::list()),
-            Route::NetworkInspect => reply::json(StatusCode::OK, &networks::inspect(&name)?),
+            Route::NetworkList => reply::json(StatusCode::OK, &networks::list(daemon, &request)?),
+            Route::NetworkInspect => {
+                reply::json(StatusCode::OK, &networks::inspect(daemon, &name)?)
+            }
             Route::VolumeList => reply::json(StatusCode::OK, &networks::volumes()),
             Route::VolumeInspect => return Err(networks::no_volume(&name)),
             Route::PluginList => reply::json(StatusCode::OK, &[(); 0]),

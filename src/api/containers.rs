@@ -10,7 +10,7 @@ use super::filters::Filters;
 use super::reply::{self, Reply};
 use super::request::Request;
 use super::version;
-use crate::container::{CreateBody, ListOptions, RemoveOptions, parse_signal};
+use crate::container::{CreateBody, ListOptions, RemoveOptions, SignalError, parse_signal};
 use crate::daemon::Daemon;
 use crate::errors::ApiError;
 
@@ -103,8 +103,10 @@ pub(crate) async fn kill(
 ) -> Result<Reply, ApiError> {
     let signal = request.query.text("signal");
     // Before the container is looked for, and in these words alone.
-    if !signal.is_empty() {
-        parse_signal(signal)?;
+    if !signal.is_empty()
+        && let Err(error @ SignalError::Invalid(_)) = parse_signal(signal)
+    {
+        return Err(error.into());
     }
     let killed = match daemon.find(name) {
         Ok(container) => daemon.kill(&container, signal).await,
@@ -113,7 +115,7 @@ pub(crate) async fn kill(
     killed.map_err(|error| {
         ApiError::new(
             error.kind,
-            format!("cannot kill container: {name}: {error}"),
+            format!("Cannot kill container: {name}: {error}"),
         )
     })?;
     Ok(reply::empty(StatusCode::NO_CONTENT))

@@ -139,6 +139,24 @@ impl Filters {
     }
 }
 
+impl Filters {
+    /// As `boolean`, of a filter that may be given more than once: true if one of them is.
+    ///
+    /// # Errors
+    /// 400 if one of them is no boolean.
+    pub(crate) fn all_booleans(&self, key: &str) -> Result<Option<bool>, ApiError> {
+        let mut found = None;
+        for value in self.get(key) {
+            let one = Self {
+                fields: [(key.to_owned(), vec![value.clone()])].into(),
+            };
+            let truth = one.boolean(key)?;
+            found = Some(found == Some(true) || truth == Some(true));
+        }
+        Ok(found)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -201,6 +219,18 @@ mod tests {
         assert!(filters.exact("other", "anything"));
         assert!(filters.prefix("name", "dbx"));
         assert!(!filters.prefix("name", "xdb"));
+    }
+
+    #[test]
+    fn booleans_given_twice() {
+        let of = |values: &[&str]| {
+            let pairs: Vec<_> = values.iter().map(|value| ("x", *value)).collect();
+            Filters::from_pairs(&pairs).all_booleans("x")
+        };
+        assert_eq!(of(&[]).unwrap(), None);
+        assert_eq!(of(&["false"]).unwrap(), Some(false));
+        assert_eq!(of(&["false", "true"]).unwrap(), Some(true));
+        assert!(of(&["true", "y"]).is_err());
     }
 
     #[test]

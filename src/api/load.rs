@@ -19,11 +19,52 @@ use crate::image::LoadEvent;
 /// an error): a client that cannot finish sending may not read the answer.
 const DRAIN: Duration = Duration::from_secs(10);
 
+/// What a platform of one word may be (source: containerd `platforms`, from Go's own lists).
+const PLATFORM_WORDS: &[&str] = &[
+    "386",
+    "aarch64",
+    "aix",
+    "amd64",
+    "android",
+    "arm",
+    "arm64",
+    "armel",
+    "armhf",
+    "darwin",
+    "dragonfly",
+    "freebsd",
+    "i386",
+    "illumos",
+    "ios",
+    "js",
+    "linux",
+    "loong64",
+    "macos",
+    "mips",
+    "mips64",
+    "mips64le",
+    "mipsle",
+    "netbsd",
+    "openbsd",
+    "plan9",
+    "ppc64",
+    "ppc64le",
+    "riscv64",
+    "s390x",
+    "solaris",
+    "wasm",
+    "windows",
+    "x86-64",
+    "x86_64",
+];
+
 /// `POST /images/load`.
 pub(crate) async fn load(daemon: &Arc<Daemon>, request: Request) -> Result<Reply, ApiError> {
     let mut body = request.into_reader();
     let daemon = Arc::clone(daemon);
-    progress(move |report| {
+    // An archive that is bad is found while the answer is under way already, as by Docker: clients
+    // look for the error in the stream.
+    progress(Begin::AtOnce, move |report| {
         let result = daemon
             .images
             .load(&mut body, &mut |event| {
@@ -78,6 +119,9 @@ pub(crate) async fn create(daemon: &Arc<Daemon>, request: Request) -> Result<Rep
             ));
         }
     }
+    if let Some(platform) = query.some("platform") {
+        check_platform(platform)?;
+    }
     let reference = query
         .some("repo")
         .map(|repo| images::with_tag(repo, query.text("tag")));
@@ -85,7 +129,7 @@ pub(crate) async fn create(daemon: &Arc<Daemon>, request: Request) -> Result<Rep
     let changes = query.all("changes");
     let mut body = request.into_reader();
     let daemon = Arc::clone(daemon);
-    progress(move |report| {
+    progress(Begin::WithTheFirst, move |report| {
         let result = daemon
             .images
             .import(&mut body, reference.as_deref(), &message, &changes)
@@ -108,9 +152,17 @@ pub(super) fn familiar(image: &str) -> &str {
     name.strip_prefix("library/").unwrap_or(name)
 }
 
-/// Runs blocking work that reports JSON records. The answer begins with the first record or the
-/// end, so that an error before is a proper one; an error after it is a record.
-async fn progress<F>(work: F) -> Result<Reply, ApiError>
+/// When an answer of records begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Begin {
+    /// With the request's header: an error is a record in any case.
+    AtOnce,
+    /// With the first record or the end: an error before is a proper one.
+    WithTheFirst,
+}
+
+/// Runs blocking work that reports JSON records.
+async fn progress<F>(begin: Begin, work: F) -> Result<Reply, ApiError>
 where
     F: FnOnce(&mut dyn FnMut(Value)) -> Result<(), ApiError> + Send + 'static,
 {
@@ -121,21 +173,29 @@ where
             let _ = records.blocking_send(reply::json_line(&record));
         })
     });
-    let first = waiting.recv().await;
-    let Some(first) = first else {
-        // No record: the work is through.
-        let result = (&mut task).await;
-        result.map_err(|error| ApiError::system(format!("image store: {error}")))??;
-        let (_, reply) = reply::stream("application/json");
-        return Ok(reply);
-    };
+    let mut next = None;
+    if begin == Begin::WithTheFirst {
+        next = waiting.recv().await;
+        if next.is_none() {
+            // No record: the work is through.
+            let result = (&mut task).await;
+            result.map_err(|error| ApiError::system(format!("image store: {error}")))??;
+            let (_, reply) = reply::stream("application/json");
+            return Ok(reply);
+        }
+    }
     let (sender, reply) = reply::stream("application/json");
     tokio::spawn(async move {
-        let mut next = Some(first);
-        while let Some(record) = next {
+        loop {
+            let record = match next.take() {
+                Some(record) => record,
+                None => match waiting.recv().await {
+                    Some(record) => record,
+                    None => break,
+                },
+            };
             // Taken also without a client: the work must not wait for one.
             let _ = sender.send(record).await;
-            next = waiting.recv().await;
         }
         let message = match task.await {
             Ok(Ok(())) => return,
@@ -148,9 +208,55 @@ where
     Ok(reply)
 }
 
+/// A platform that an import names: `os`, `architecture` or `os/architecture[/variant]`.
+fn check_platform(asked: &str) -> Result<(), ApiError> {
+    let clean = |part: &str| {
+        !part.is_empty()
+            && part
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b))
+    };
+    let parts: Vec<&str> = asked.split('/').collect();
+    if parts.iter().any(|part| !clean(part)) || parts.len() > 3 {
+        return Err(ApiError::invalid(format!(
+            "\"{asked}\": cannot parse platform specifier: invalid argument"
+        )));
+    }
+    if parts.len() == 1 && !PLATFORM_WORDS.contains(&asked.to_ascii_lowercase().as_str()) {
+        return Err(ApiError::invalid(format!(
+            "\"{asked}\": unknown operating system or architecture: invalid argument"
+        )));
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn platforms() {
+        for good in ["linux", "AMD64", "linux/arm64", "linux/arm/v7"] {
+            check_platform(good).unwrap();
+        }
+        for (bad, text) in [
+            (
+                "nosuch",
+                "unknown operating system or architecture: invalid argument",
+            ),
+            (
+                "linux/",
+                "cannot parse platform specifier: invalid argument",
+            ),
+            (
+                "a/b/c/d",
+                "cannot parse platform specifier: invalid argument",
+            ),
+        ] {
+            let error = check_platform(bad).unwrap_err();
+            assert_eq!(error.message, format!("\"{bad}\": {text}"));
+        }
+    }
 
     #[test]
     fn texts() {

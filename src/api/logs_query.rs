@@ -51,8 +51,7 @@ impl LogsQuery {
         let (stdout, stderr) = (query.flag("stdout"), query.flag("stderr"));
         if !stdout && !stderr {
             return Err(ApiError::invalid(
-                "Bad parameters: you must choose at least one stream: must specify at least one of \
-                 'stdout' or 'stderr'",
+                "Bad parameters: you must choose at least one stream",
             ));
         }
         let follow = query.text("follow");
@@ -242,8 +241,7 @@ mod tests {
     fn refusals() {
         assert_eq!(
             parse("stdout=0&follow=1").unwrap_err().message,
-            "Bad parameters: you must choose at least one stream: must specify at least one of \
-                 'stdout' or 'stderr'"
+            "Bad parameters: you must choose at least one stream"
         );
         assert!(
             parse("stdout=1&until=abc")

@@ -14,6 +14,7 @@ mod df;
 mod events;
 pub(crate) mod filters;
 mod frame;
+mod glob;
 mod images;
 mod lifecycle;
 mod load;

@@ -83,9 +83,12 @@ fn gather(daemon: &Daemon) -> Value {
         })
         .collect();
     let (support, mut warnings) = cgroups.support();
-    warnings.push(
-        "WARNING: the default network has loopback only; use --network host to reach others".into(),
-    );
+    if !settings.no_bridge {
+        warnings.push(
+            "WARNING: the default network has loopback only; use --network host to reach others"
+                .into(),
+        );
+    }
     warnings.extend(
         settings
             .hosts

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 /// Reads `null` as the type's default: Go encodes empty slices and maps as `null`.
@@ -15,6 +15,14 @@ where
     T: Default + Deserialize<'de>,
 {
     Ok(Option::<T>::deserialize(de)?.unwrap_or_default())
+}
+
+/// Writes an empty list as `null`, as Go does one that was never made.
+fn null_if_empty<S: Serializer>(list: &[String], ser: S) -> Result<S::Ok, S::Error> {
+    match list {
+        [] => ser.serialize_none(),
+        list => ser.collect_seq(list),
+    }
 }
 
 /// A list that clients may also send as one string (`Cmd`, `Entrypoint`, `CapAdd`) or as `null`.
@@ -58,7 +66,7 @@ pub(crate) struct ContainerConfig {
     pub(crate) open_stdin: bool,
     #[serde(deserialize_with = "null_default")]
     pub(crate) stdin_once: bool,
-    #[serde(deserialize_with = "null_default")]
+    #[serde(deserialize_with = "null_default", serialize_with = "null_if_empty")]
     pub(crate) env: Vec<String>,
     #[serde(deserialize_with = "string_or_list")]
     pub(crate) cmd: Option<Vec<String>>,

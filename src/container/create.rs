@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::DirBuilder;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,13 +15,15 @@ use super::{Container, Record, State, log_config, names, signal, state, time};
 use crate::api::types::{ContainerConfig, HostConfig, null_default};
 use crate::daemon::{Daemon, Settings, host_name};
 use crate::errors::{ApiError, chain};
-use crate::image::Image;
+use crate::image::{Image, host_architecture};
 use crate::runtime;
 
 /// Attempts at a made-up name that nobody has.
 const NAME_ATTEMPTS: u32 = 6;
 /// Shortest time in a health check, in nanoseconds (docs: Engine API `HealthConfig`).
 const HEALTH_MINIMUM_NS: i64 = 1_000_000;
+/// A platform of one word is one of these, or an architecture.
+const OPERATING_SYSTEMS: [&str; 4] = ["linux", "windows", "darwin", "freebsd"];
 /// `/dev/shm` where the client does not say otherwise (docs: `docker run`).
 const SHM_SIZE: i64 = 64 << 20;
 
@@ -70,19 +73,20 @@ impl Daemon {
             return Err(ApiError::invalid("No command specified"));
         }
         one_network(&networking)?;
+        check_addresses(&networking)?;
         let images = Arc::clone(&self.images);
         let reference = config.image.clone();
         let image = blocking(move || images.resolve(&reference))
             .await
             .ok_or_else(|| ApiError::system("the daemon is ending"))?
             .map_err(|error| ApiError::new(error.kind(), chain(&error)))?;
-        check_platform(&platform, &config.image, &image)?;
+        check_platform(&platform, &config.image, (&image.os, &image.architecture))?;
         merge(&mut config, &image.config)?;
         check(&config, &host)?;
         complete(&mut host, &settings);
         if !settings.runtimes.contains_key(&host.runtime) {
             return Err(ApiError::invalid(format!(
-                "unknown or invalid runtime name: {}",
+                "Unknown runtime specified {}",
                 host.runtime
             )));
         }
@@ -90,10 +94,11 @@ impl Daemon {
             let linked = link.split(':').next().unwrap_or_default();
             if self.find(linked).is_err() {
                 return Err(ApiError::invalid(format!(
-                    "could not get container for {linked}"
+                    "could not get container for {linked}: No such container: {linked}"
                 )));
             }
         }
+        self.join_by_id(&mut host)?;
         let mut warnings = Vec::new();
         let log = log_config::resolve(&mut host.log_config, &settings, &mut warnings)?;
         if !settings.no_bridge && matches!(host.network_mode.as_str(), "default" | "bridge") {
@@ -294,14 +299,14 @@ fn merge_map(own: &mut Option<BTreeMap<String, Value>>, image: Option<&BTreeMap<
 }
 
 /// The image must be for the platform that was asked for; its variant is not looked at.
-fn check_platform(asked: &str, name: &str, image: &Image) -> Result<(), ApiError> {
+fn check_platform(asked: &str, name: &str, actual: (&str, &str)) -> Result<(), ApiError> {
     if asked.is_empty() {
         return Ok(());
     }
     let mut parts = asked.split('/');
     let (os, architecture) = match (parts.next(), parts.next()) {
         (Some(os), Some(architecture)) => (os, architecture),
-        (Some("linux"), None) => ("linux", image.architecture.as_str()),
+        (Some(os), None) if OPERATING_SYSTEMS.contains(&os) => (os, host_architecture()),
         (alone, _) => ("linux", alone.unwrap_or_default()),
     };
     let architecture = match architecture {
@@ -309,13 +314,13 @@ fn check_platform(asked: &str, name: &str, image: &Image) -> Result<(), ApiError
         "aarch64" => "arm64",
         other => other,
     };
-    if os == image.os && architecture == image.architecture {
+    if (os, architecture) == actual {
         return Ok(());
     }
     Err(ApiError::not_found(format!(
-        "image with reference {name} was found but its platform ({}/{}) does not match the \
-         specified platform ({asked})",
-        image.os, image.architecture
+        "image with reference {name} was found but does not match the specified platform: \
+         wanted {os}/{architecture}, actual: {}/{}",
+        actual.0, actual.1
     )))
 }
 
@@ -329,23 +334,19 @@ fn check(config: &ContainerConfig, host: &HostConfig) -> Result<(), ApiError> {
     match policy.name.as_str() {
         "" | "no" | "always" | "unless-stopped" => {
             if policy.maximum_retry_count != 0 {
-                return Err(ApiError::invalid(format!(
-                    "invalid restart policy: {}",
-                    runtime::retries_without_failure(&policy.name)
+                return Err(ApiError::invalid(runtime::retries_without_failure(
+                    &policy.name,
                 )));
             }
         }
         "on-failure" => {
             if policy.maximum_retry_count < 0 {
-                return Err(ApiError::invalid(
-                    "invalid restart policy: maximum retry count cannot be negative",
-                ));
+                return Err(ApiError::invalid("maximum retry count cannot be negative"));
             }
         }
         other => {
             return Err(ApiError::invalid(format!(
-                "invalid restart policy: unknown policy '{other}'; use one of 'no', 'always', \
-                 'on-failure', or 'unless-stopped'"
+                "invalid restart policy '{other}'"
             )));
         }
     }
@@ -370,6 +371,25 @@ fn one_network(networking: &Value) -> Result<(), ApiError> {
             "Container cannot be connected to network endpoints: {}",
             names.join(", ")
         )));
+    }
+    Ok(())
+}
+
+/// Addresses that are asked for must be some, also where no network gives them out.
+fn check_addresses(networking: &Value) -> Result<(), ApiError> {
+    for endpoint in networking["EndpointsConfig"]
+        .as_object()
+        .into_iter()
+        .flatten()
+    {
+        let asked = |key: &str| endpoint.1["IPAMConfig"][key].as_str().unwrap_or_default();
+        let (four, six) = (asked("IPv4Address"), asked("IPv6Address"));
+        if !four.is_empty() && four.parse::<Ipv4Addr>().is_err() {
+            return Err(ApiError::invalid(format!("invalid IPv4 address: {four}")));
+        }
+        if !six.is_empty() && six.parse::<Ipv6Addr>().is_err() {
+            return Err(ApiError::invalid(format!("invalid IPv6 address: {six}")));
+        }
     }
     Ok(())
 }
@@ -575,6 +595,54 @@ mod tests {
             one_network(&two).unwrap_err().message,
             "Container cannot be connected to network endpoints: a, b"
         );
+    }
+
+    #[test]
+    fn addresses_that_are_none() {
+        let with = |key: &str, value: &str| {
+            check_addresses(&serde_json::json!({
+                "EndpointsConfig": {"default": {"IPAMConfig": {key: value}}, "b": null}
+            }))
+        };
+        with("IPv4Address", "").unwrap();
+        with("IPv4Address", "10.0.0.1").unwrap();
+        with("IPv6Address", "fe80::1").unwrap();
+        check_addresses(&Value::Null).unwrap();
+        for (key, bad) in [
+            ("IPv4Address", "x"),
+            ("IPv4Address", "::1"),
+            ("IPv6Address", "10.0.0.1"),
+        ] {
+            let error = with(key, bad).unwrap_err();
+            let family = &key[..4];
+            assert_eq!(error.message, format!("invalid {family} address: {bad}"));
+            assert_eq!(error.kind.status(), 400);
+        }
+    }
+
+    #[test]
+    fn platforms() {
+        let own = host_architecture();
+        check_platform("linux", "x", ("linux", own)).unwrap();
+        let image = ("linux", "amd64");
+        for good in ["", "linux/amd64", "linux/x86_64", "amd64"] {
+            check_platform(good, "x", image).unwrap();
+        }
+        for (bad, wanted) in [
+            ("linux/arm64", "linux/arm64"),
+            ("arm64", "linux/arm64"),
+            ("windows/amd64", "windows/amd64"),
+        ] {
+            let error = check_platform(bad, "x", image).unwrap_err();
+            assert_eq!(
+                error.message,
+                format!(
+                    "image with reference x was found but does not match the specified \
+                     platform: wanted {wanted}, actual: linux/amd64"
+                )
+            );
+            assert_eq!(error.kind.status(), 404);
+        }
     }
 
     #[test]

@@ -27,9 +27,14 @@ impl Daemon {
         let record = container.record();
         let dir = container.dir();
         let (path, args) = record.command();
-        let file = |name: &str| match record.state.started_ns {
-            Some(_) => dir.join(name).display().to_string(),
-            None => String::new(),
+        // They are made at the first start, whether it succeeds or not.
+        let file = |name: &str| {
+            let path = dir.join(name);
+            if path.exists() {
+                path.display().to_string()
+            } else {
+                String::new()
+            }
         };
         let overlay = self.overlay_dir(&record.id);
         let networks = self.networks(&record);
@@ -56,6 +61,7 @@ impl Daemon {
             "GraphDriver": {
                 "Name": "overlay2",
                 "Data": {
+                    "LowerDir": self.images.lower_dirs(&record.id),
                     "MergedDir": overlay.join("merged"),
                     "UpperDir": overlay.join("upper"),
                     "WorkDir": overlay.join("work"),
@@ -105,7 +111,7 @@ impl Daemon {
     /// Bytes that a container has written, and those with its image.
     pub(super) async fn sizes(&self, id: &str, image: &str) -> (u64, u64) {
         let upper = self.overlay_dir(id).join("upper");
-        let own = blocking(move || tree_size(&upper)).await.unwrap_or(0);
+        let own = blocking(move || written(&upper)).await.unwrap_or(0);
         let images = Arc::clone(&self.images);
         let image = image.to_owned();
         let base = blocking(move || images.resolve(&image).map_or(0, |image| image.size))
@@ -134,7 +140,17 @@ impl Daemon {
     }
 }
 
-/// Bytes of all files below a folder, each inode once. What cannot be read counts nothing.
+/// Bytes that a container has written: without `/etc/mtab`, which the daemon puts there itself.
+fn written(upper: &Path) -> u64 {
+    let link = std::fs::read_link(upper.join("etc/mtab"));
+    let ours = link.map_or(0, |target| match target.to_str() {
+        Some(target @ "/proc/mounts") => target.len() as u64,
+        _ => 0,
+    });
+    tree_size(upper).saturating_sub(ours)
+}
+
+/// Bytes of all files and links below a folder, each inode once. What cannot be read counts nothing.
 fn tree_size(dir: &Path) -> u64 {
     let mut seen = std::collections::HashSet::new();
     let mut todo = vec![dir.to_owned()];
@@ -144,7 +160,7 @@ fn tree_size(dir: &Path) -> u64 {
             let Ok(meta) = entry.metadata() else { continue };
             if meta.is_dir() {
                 todo.push(entry.path());
-            } else if meta.is_file() && seen.insert((meta.dev(), meta.ino())) {
+            } else if seen.insert((meta.dev(), meta.ino())) {
                 sum += meta.len();
             }
         }
@@ -164,7 +180,10 @@ mod tests {
         std::fs::hard_link(dir.path().join("a/x"), dir.path().join("y")).unwrap();
         std::fs::write(dir.path().join("z"), vec![0; 10]).unwrap();
         std::os::unix::fs::symlink("z", dir.path().join("l")).unwrap();
-        assert_eq!(tree_size(dir.path()), 1010);
+        assert_eq!(tree_size(dir.path()), 1011);
+        std::fs::create_dir(dir.path().join("etc")).unwrap();
+        std::os::unix::fs::symlink("/proc/mounts", dir.path().join("etc/mtab")).unwrap();
+        assert_eq!(written(dir.path()), 1011);
         assert_eq!(tree_size(Path::new("/nowhere")), 0);
     }
 }

@@ -117,7 +117,9 @@ impl Daemon {
         }
         for health in filters.get("health") {
             if !["starting", "healthy", "unhealthy", "none"].contains(&health.as_str()) {
-                return Err(bad("health", health));
+                return Err(ApiError::invalid(format!(
+                    "Unrecognised filter value for health: {health}"
+                )));
             }
         }
         filters.boolean("is-task")?;
@@ -129,7 +131,7 @@ impl Daemon {
         let exited = filters
             .get("exited")
             .iter()
-            .map(|code| code.parse().map_err(|_| bad("exited", code)))
+            .map(|code| code.parse().map_err(|_| not_a_number(code)))
             .collect::<Result<_, _>>()?;
         let mut ancestors = None;
         for name in filters.get("ancestor") {
@@ -196,7 +198,9 @@ impl Daemon {
             // as by Docker on Linux.
             && any("is-task", &|task| !matches!(task, "1" | "true" | "True"))
             && (wanted.publish.is_empty() && wanted.expose.is_empty()
-                || wanted.expose.iter().any(|ports| exposes(record, ports)))
+                || wanted.expose.iter().any(|wanted| {
+                    open_ports(record).iter().any(|port| wanted.has(port))
+                }))
             && any("volume", &|volume| self.has_volume(record, volume))
     }
 
@@ -231,7 +235,10 @@ impl Daemon {
             "ImageID": record.image_id,
             "Command": command_line(&path, &args),
             "Created": record.created_ns.div_euclid(1_000_000_000),
-            "Ports": [],
+            "Ports": open_ports(record)
+                .into_iter()
+                .map(|(number, protocol)| json!({"PrivatePort": number, "Type": protocol}))
+                .collect::<Vec<_>>(),
             "Labels": record.config.labels,
             "State": record.state.status.as_str(),
             "Status": status_text(record, now),
@@ -280,16 +287,32 @@ fn ports(filters: &Filters, key: &str) -> Result<Vec<Ports>, ApiError> {
     filters.get(key).iter().map(parse).collect()
 }
 
-/// The container's image or its create names one of the ports.
-fn exposes(record: &Record, wanted: &Ports) -> bool {
+impl Ports {
+    fn has(&self, (number, protocol): &(u16, String)) -> bool {
+        protocol.eq_ignore_ascii_case(&self.protocol) && (self.first..=self.last).contains(number)
+    }
+}
+
+/// Ports that the image or create expose, of a container that is in a network where they can be
+/// reached: with `none` and `host`, and once it has ended, Docker shows none.
+fn open_ports(record: &Record) -> Vec<(u16, String)> {
+    let reachable = matches!(record.host.network_mode.as_str(), "default" | "bridge");
+    if !reachable || !record.state.status.is_up() {
+        return Vec::new();
+    }
     let exposed = record.config.exposed_ports.iter().flatten();
-    exposed.map(|(port, _)| port).any(|port| {
-        let (number, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
-        protocol.eq_ignore_ascii_case(&wanted.protocol)
-            && number
-                .parse()
-                .is_ok_and(|number| (wanted.first..=wanted.last).contains(&number))
-    })
+    let mut ports: Vec<(u16, String)> = exposed
+        .filter_map(|(port, _)| {
+            let (number, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
+            Some((number.parse().ok()?, protocol.to_ascii_lowercase()))
+        })
+        .collect();
+    ports.sort();
+    ports
+}
+
+fn not_a_number(text: &str) -> ApiError {
+    ApiError::invalid(format!("strconv.Atoi: parsing \"{text}\": invalid syntax"))
 }
 
 /// `Status` as `docker ps` prints it (docs: Moby `container/state.go` `String`).
@@ -351,6 +374,9 @@ mod tests {
         let parse = |value: &str| ports(&Filters::from_pairs(&[("expose", value)]), "expose");
         let mut record = super::super::state::tests::record();
         record.config.exposed_ports = Some([("80/tcp".to_owned(), json!({}))].into());
+        "default".clone_into(&mut record.host.network_mode);
+        assert_eq!(open_ports(&record), []);
+        record.state.status = Status::Running;
         for (value, found) in [
             ("80", true),
             ("80/tcp", true),
@@ -359,8 +385,15 @@ mod tests {
             ("81-85", false),
         ] {
             let wanted = parse(value).unwrap();
-            assert_eq!(exposes(&record, &wanted[0]), found, "{value}");
+            let open = open_ports(&record);
+            assert_eq!(
+                open.iter().any(|port| wanted[0].has(port)),
+                found,
+                "{value}"
+            );
         }
+        "none".clone_into(&mut record.host.network_mode);
+        assert_eq!(open_ports(&record), []);
         for (value, text) in [
             ("1:2", "filter for 'expose' should not contain ':': 1:2"),
             (

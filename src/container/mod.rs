@@ -14,6 +14,7 @@ mod create;
 mod exit;
 mod figures;
 mod inspect;
+mod join;
 mod kill;
 mod list;
 mod log_check;
@@ -58,7 +59,7 @@ pub(crate) use list::ListOptions;
 pub(crate) use log_check::Checked;
 pub(crate) use logs::LogStream;
 pub(crate) use remove::RemoveOptions;
-pub(crate) use signal::{parse as parse_signal, process_lives};
+pub(crate) use signal::{SignalError, parse as parse_signal, process_lives};
 pub(crate) use state::{Record, State, Status};
 pub(crate) use wait::{WaitHandle, WaitOutcome};
 

@@ -28,6 +28,15 @@ fn network_id(name: &str) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+impl Container {
+    /// Its name, if it runs in the network of this name.
+    pub(crate) fn network_member(&self, of: &str) -> Option<String> {
+        let record = &self.inner().record;
+        let (name, _) = network(&record.host.network_mode)?;
+        (name == of && record.state.status.has_process()).then(|| record.name.clone())
+    }
+}
+
 impl Daemon {
     /// Event of a network that a container joins or leaves.
     pub(super) fn network_event(&self, container: &Container, action: &str) {

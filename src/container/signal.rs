@@ -48,21 +48,36 @@ const NAMES: &[(&str, i32)] = &[
     ("XFSZ", libc::SIGXFSZ),
 ];
 
+/// What is no signal, in Docker's two ways to say it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum SignalError {
+    #[error("Invalid signal: {0}")]
+    Invalid(String),
+    /// A number that the kernel does not have, as Go prints it.
+    #[error("The linux daemon does not support signal {0}")]
+    Unsupported(u64),
+}
+
+impl From<SignalError> for ApiError {
+    fn from(error: SignalError) -> Self {
+        Self::invalid(error.to_string())
+    }
+}
+
 /// Reads a signal: `INT`, `SIGINT`, `2`, `RTMIN+3`, in any case.
-///
-/// # Errors
-/// 400 `Invalid signal: X`.
-pub(crate) fn parse(given: &str) -> Result<i32, ApiError> {
-    let bad = || ApiError::invalid(format!("Invalid signal: {given}"));
+pub(crate) fn parse(given: &str) -> Result<i32, SignalError> {
+    let bad = || SignalError::Invalid(given.to_owned());
     let real_time = |n: i32| {
         Some(n)
             .filter(|n| (SIGRTMIN..=SIGRTMAX).contains(n))
             .ok_or_else(bad)
     };
-    if let Ok(number) = given.parse::<i32>() {
-        return Some(number)
-            .filter(|n| (1..=SIGRTMAX).contains(n))
-            .ok_or_else(bad);
+    if let Ok(number) = given.parse::<i64>() {
+        return match i32::try_from(number) {
+            Ok(0) => Err(bad()),
+            Ok(number @ 1..=SIGRTMAX) => Ok(number),
+            _ => Err(SignalError::Unsupported(number.cast_unsigned())),
+        };
     }
     let upper = given.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
@@ -199,8 +214,6 @@ mod tests {
             "X",
             "",
             "0",
-            "-1",
-            "65",
             "SIG",
             "RTMIN+31",
             "RTMIN-1",
@@ -210,9 +223,16 @@ mod tests {
             "SIGSIGINT",
         ] {
             assert_eq!(
-                parse(bad).unwrap_err().message,
+                parse(bad).unwrap_err().to_string(),
                 format!("Invalid signal: {bad}")
             );
+        }
+        for (given, number) in [
+            ("-1", u64::MAX),
+            ("65", 65),
+            ("99999999999", 99_999_999_999),
+        ] {
+            assert_eq!(parse(given), Err(SignalError::Unsupported(number)));
         }
     }
 

@@ -81,6 +81,7 @@ impl Daemon {
         container: &Arc<Container>,
         starter: Starter,
     ) -> Result<(), StartFailure> {
+        self.take_names(container).map_err(broken)?;
         let record = container.record();
         let oci = self.oci_runtime(&record.host.runtime).map_err(broken)?;
         let mut again = true;
@@ -157,6 +158,7 @@ impl Daemon {
 
     /// Mounts the root file system and writes the bundle.
     async fn prepare(&self, record: &Record, bundle: &Path) -> Result<Prepared, StartFailure> {
+        let shared = self.shared(record).await.map_err(broken)?;
         let images = Arc::clone(&self.images);
         let settings = self.settings();
         let record = record.clone();
@@ -179,6 +181,7 @@ impl Daemon {
                 cgroup_parent: &cgroup_parent,
                 init_binary: init_binary.as_deref(),
                 console_size: console_size(&record),
+                shared: &shared,
             };
             let prepared =
                 runtime::prepare(&input).map_err(|error| broken(ApiError::from(error)))?;

@@ -57,7 +57,7 @@ impl ContainerTable {
             match (matches.next(), matches.next()) {
                 (Some((_, container)), None) => Ok(Arc::clone(container)),
                 (Some(_), Some(_)) => Err(ApiError::invalid(format!(
-                    "multiple IDs found with provided prefix: {reference}"
+                    "Multiple IDs found with provided prefix: {reference}"
                 ))),
                 (None, _) => Err(missing()),
             }
@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(table.find("ab1a").unwrap().id, a);
         assert_eq!(
             table.find("ab").unwrap_err().message,
-            "multiple IDs found with provided prefix: ab"
+            "Multiple IDs found with provided prefix: ab"
         );
         let missing = table.find("x").unwrap_err();
         assert_eq!(missing.kind.status(), 404);

@@ -8,24 +8,20 @@ use serde_json::{Value, json};
 
 use super::error::ChangeError;
 use crate::api::types::ContainerConfig;
+use crate::cli::times::go_duration;
 
 /// Instructions of a Dockerfile that change no configuration.
-const NOT_ALLOWED: [&str; 8] = [
-    "ADD",
-    "ARG",
-    "COPY",
-    "FROM",
-    "MAINTAINER",
-    "RUN",
-    "SHELL",
-    "HEALTHCHECK",
-];
+const NOT_ALLOWED: [&str; 7] = ["ADD", "ARG", "COPY", "FROM", "MAINTAINER", "RUN", "SHELL"];
 const PORTS: u16 = u16::MAX;
 
 /// Applies instructions in order to an empty configuration. One text may hold several lines.
 pub(super) fn apply(changes: &[String]) -> Result<ContainerConfig, ChangeError> {
     let mut config = ContainerConfig::default();
-    for line in changes.iter().flat_map(|change| lines(change)) {
+    let lines: Vec<String> = changes.iter().flat_map(|change| lines(change)).collect();
+    if lines.is_empty() && !changes.is_empty() {
+        return Err(ChangeError::NoInstructions);
+    }
+    for line in lines {
         instruction(&line, &mut config)?;
     }
     Ok(config)
@@ -103,6 +99,10 @@ fn instruction(line: &str, config: &mut ContainerConfig) -> Result<(), ChangeErr
             config.stop_signal = Some(signal);
             Ok(())
         }
+        "HEALTHCHECK" => {
+            config.healthcheck = Some(health_check(rest)?);
+            Ok(())
+        }
         "ONBUILD" if rest.is_empty() => Err(ChangeError::NoArgument("ONBUILD")),
         "ONBUILD" => {
             config
@@ -116,6 +116,53 @@ fn instruction(line: &str, config: &mut ContainerConfig) -> Result<(), ChangeErr
         }
         other => Err(ChangeError::Unknown(other.to_owned())),
     }
+}
+
+/// `NONE`, or options and `CMD` (docs: Dockerfile reference, HEALTHCHECK).
+fn health_check(rest: &str) -> Result<Value, ChangeError> {
+    const NAME: &str = "HEALTHCHECK";
+    let mut check = serde_json::Map::new();
+    let mut rest = rest;
+    while let Some(option) = rest.strip_prefix("--") {
+        let (option, after) = option
+            .split_once(|c: char| c.is_ascii_whitespace())
+            .unwrap_or((option, ""));
+        rest = after.trim_start();
+        let (flag, value) = option.split_once('=').unwrap_or((option, ""));
+        let bad = || ChangeError::Flag {
+            instruction: NAME,
+            flag: flag.to_owned(),
+            value: value.to_owned(),
+        };
+        let (key, number) = match flag {
+            "interval" => ("Interval", go_duration(value).map_err(|_| bad())?),
+            "timeout" => ("Timeout", go_duration(value).map_err(|_| bad())?),
+            "start-period" => ("StartPeriod", go_duration(value).map_err(|_| bad())?),
+            "retries" => ("Retries", value.parse().map_err(|_| bad())?),
+            _ => return Err(bad()),
+        };
+        if number < 1 {
+            return Err(bad());
+        }
+        check.insert(key.to_owned(), json!(number));
+    }
+    let (kind, arguments) = rest
+        .split_once(|c: char| c.is_ascii_whitespace())
+        .unwrap_or((rest, ""));
+    let arguments = arguments.trim();
+    let test = match kind.to_ascii_uppercase().as_str() {
+        "" => return Err(ChangeError::NoArgument(NAME)),
+        "NONE" if arguments.is_empty() && check.is_empty() => vec!["NONE".to_owned()],
+        "NONE" => return Err(ChangeError::NoneTakesNothing),
+        "CMD" if arguments.is_empty() => return Err(ChangeError::NoHealthCommand),
+        "CMD" => match json_list(arguments) {
+            Some(list) => [vec!["CMD".to_owned()], list].concat(),
+            None => vec!["CMD-SHELL".to_owned(), arguments.to_owned()],
+        },
+        _ => return Err(ChangeError::HealthKind(kind.to_owned())),
+    };
+    check.insert("Test".to_owned(), json!(test));
+    Ok(Value::Object(check))
 }
 
 /// `["a","b"]`, or a line for a shell.
@@ -175,10 +222,7 @@ fn pairs(
     } else {
         let (key, value) = rest
             .split_once(|c: char| c.is_ascii_whitespace())
-            .ok_or_else(|| ChangeError::KeyValue {
-                instruction,
-                word: rest.to_owned(),
-            })?;
+            .ok_or(ChangeError::TwoArguments(instruction))?;
         vec![(key.to_owned(), expand(instruction, value.trim(), env)?)]
     };
     if pairs.iter().any(|(key, _)| key.is_empty()) {
@@ -413,12 +457,51 @@ mod tests {
     }
 
     #[test]
+    fn health_checks() {
+        let of = |change: &str| config(&[change]).healthcheck.unwrap();
+        assert_eq!(of("HEALTHCHECK NONE"), json!({"Test": ["NONE"]}));
+        assert_eq!(
+            of("HEALTHCHECK --interval=1m30s --retries=4 CMD [\"a\", \"b c\"]"),
+            json!({"Test": ["CMD", "a", "b c"], "Interval": 90_000_000_000_i64, "Retries": 4})
+        );
+        assert_eq!(
+            of("healthcheck --timeout=1s --start-period=2s cmd a || b"),
+            json!({
+                "Test": ["CMD-SHELL", "a || b"],
+                "Timeout": 1_000_000_000_i64,
+                "StartPeriod": 2_000_000_000_i64,
+            })
+        );
+    }
+
+    #[test]
     fn bad_instructions_are_refused() {
         for (change, text) in [
             ("FOO x", "FOO is not a valid change command"),
             ("RUN x", "run is not a valid change command"),
             ("ENV", "at least one argument"),
-            ("ENV A", "can't find ="),
+            ("ENV A", "ENV must have two arguments"),
+            ("ENV A=1 B", "can't find ="),
+            ("  \n# x", "file with no instructions"),
+            ("HEALTHCHECK", "at least one argument"),
+            ("HEALTHCHECK NONE x", "HEALTHCHECK NONE takes no arguments"),
+            ("HEALTHCHECK CMD", "Missing command after HEALTHCHECK CMD"),
+            (
+                "HEALTHCHECK RUN x",
+                "Unknown type \"RUN\" in HEALTHCHECK (try CMD)",
+            ),
+            (
+                "HEALTHCHECK --interval=x CMD y",
+                "HEALTHCHECK: invalid --interval=x",
+            ),
+            (
+                "HEALTHCHECK --retries=0 CMD y",
+                "HEALTHCHECK: invalid --retries=0",
+            ),
+            (
+                "HEALTHCHECK --nosuch=1 CMD y",
+                "HEALTHCHECK: invalid --nosuch=1",
+            ),
             ("ENV =x", "can not be blank"),
             ("ENV A=\"x", "unterminated"),
             ("EXPOSE 99999", "invalid containerPort: 99999"),

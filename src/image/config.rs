@@ -51,6 +51,9 @@ pub(crate) struct Image {
     pub(crate) author: String,
     pub(crate) comment: String,
     pub(crate) docker_version: String,
+    /// The container that it was made from, and its settings: what old builds and imports note.
+    pub(crate) container: String,
+    pub(crate) container_config: Value,
     /// Digests of the layers' tars, lowest first.
     pub(crate) layers: Vec<String>,
     /// How it was made, oldest step first.
@@ -74,6 +77,8 @@ struct Raw {
     author: Option<String>,
     comment: Option<String>,
     docker_version: Option<String>,
+    container: Option<String>,
+    container_config: Option<Value>,
     config: Option<ContainerConfig>,
     rootfs: RawRootfs,
     history: Option<Vec<History>>,
@@ -126,6 +131,8 @@ pub(super) fn parse(name: &str, bytes: &[u8]) -> Result<Image, ArchiveError> {
         author: raw.author.unwrap_or_default(),
         comment: raw.comment.unwrap_or_default(),
         docker_version: raw.docker_version.unwrap_or_default(),
+        container: raw.container.unwrap_or_default(),
+        container_config: raw.container_config.unwrap_or_else(no_container),
         chain: chain_ids(&layers),
         layers,
         history: raw.history.unwrap_or_default(),
@@ -133,6 +140,13 @@ pub(super) fn parse(name: &str, bytes: &[u8]) -> Result<Image, ArchiveError> {
         layer_sizes: Vec::new(),
         graph_driver: Value::Null,
     })
+}
+
+/// What inspect shows of the settings of a container that there was none of, as Go has it.
+fn no_container() -> Value {
+    let mut config = json!(ContainerConfig::default());
+    config["Labels"] = Value::Null;
+    config
 }
 
 /// The configuration of an imported root file system.
@@ -147,6 +161,7 @@ pub(super) fn imported(
         "comment": comment,
         "config": config,
         "created": created,
+        "docker_version": env!("CARGO_PKG_VERSION"),
         "history": [{"created": created, "comment": comment}],
         "os": "linux",
         "rootfs": {"type": "layers", "diff_ids": [diff_id]},
@@ -160,7 +175,7 @@ pub(super) fn imported(
 }
 
 /// The host's architecture as images write it.
-pub(super) fn host_architecture() -> &'static str {
+pub(crate) fn host_architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",

@@ -15,6 +15,11 @@ pub(crate) enum ImageError {
     /// `detail` is empty or begins with `: `.
     #[error("invalid reference format{detail}")]
     Reference { detail: String },
+    #[error("refusing to create an ambiguous tag using digest algorithm as name")]
+    AmbiguousTag,
+    /// A name with a tag that means no image; `save` says it in these words.
+    #[error("reference does not exist")]
+    NoSuchReference,
     /// A name with a digest, where only a tag can be given.
     #[error("{0} digest reference")]
     DigestReference(&'static str),
@@ -95,8 +100,9 @@ impl ImageError {
     /// Class that decides the API's status.
     pub(crate) fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoSuchImage(_) => ErrorKind::NotFound,
+            Self::NoSuchImage(_) | Self::NoSuchReference => ErrorKind::NotFound,
             Self::Reference { .. }
+            | Self::AmbiguousTag
             | Self::DigestReference(_)
             | Self::Change(_)
             | Self::ContainerId(_) => ErrorKind::Invalid,
@@ -136,7 +142,8 @@ impl ImageError {
 pub(crate) enum ArchiveError {
     #[error("not an image archive: neither manifest.json nor index.json is in it")]
     Unknown,
-    #[error("image archive: {0}")]
+    /// In Docker's words, where a program of its own unpacks.
+    #[error("Error processing tar file(exit status 1): {0}")]
     Tar(#[from] TarError),
     #[error("image archive: {0} is missing")]
     Missing(String),
@@ -201,7 +208,8 @@ impl ArchiveError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum TarError {
-    #[error("unexpected end of the tar archive: it is truncated")]
+    /// Go's name for an archive that is cut short.
+    #[error("unexpected EOF")]
     Truncated,
     #[error("the tar archive has no end marker: it is truncated or empty")]
     NoEnd,
@@ -309,6 +317,24 @@ pub(crate) enum ChangeError {
     NotAllowed(String),
     #[error("{0} requires at least one argument")]
     NoArgument(&'static str),
+    #[error("{0} must have two arguments")]
+    TwoArguments(&'static str),
+    #[error("file with no instructions")]
+    NoInstructions,
+    #[error("HEALTHCHECK NONE takes no arguments")]
+    NoneTakesNothing,
+    #[error("Missing command after HEALTHCHECK CMD")]
+    NoHealthCommand,
+    #[error("Unknown type \"{0}\" in HEALTHCHECK (try CMD)")]
+    HealthKind(String),
+    #[error(
+        "{instruction}: invalid --{flag}={value}; allowed are --interval, --timeout and --start-period with a duration of 1 ms or more, and --retries with a number from 1"
+    )]
+    Flag {
+        instruction: &'static str,
+        flag: String,
+        value: String,
+    },
     #[error("{0} requires exactly one argument")]
     OneArgument(&'static str),
     #[error(

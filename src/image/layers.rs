@@ -56,6 +56,16 @@ impl LayerStore {
         self.folder.join(hex_of(chain_id).unwrap_or(chain_id))
     }
 
+    /// The folders of layers as overlayfs takes them, topmost first.
+    pub(super) fn lower_dirs(&self, chain: &[String]) -> String {
+        let folders: Vec<String> = chain
+            .iter()
+            .rev()
+            .map(|layer| self.diff(layer).display().to_string())
+            .collect();
+        folders.join(":")
+    }
+
     pub(super) fn diff(&self, chain_id: &str) -> PathBuf {
         self.path(chain_id).join("diff")
     }

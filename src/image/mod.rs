@@ -34,7 +34,7 @@ mod unpack;
 // Each is part of the store's interface; not every one is named by its callers.
 #[allow(unused_imports)]
 pub(crate) use self::{
-    config::{History, Image},
+    config::{History, Image, host_architecture},
     error::ImageError,
     remove::{InUse, Removed},
     save::Archive,

@@ -186,9 +186,7 @@ fn normalise(name: &str) -> Result<String, ImageError> {
     };
     if !REPOSITORY.is_match(&path) {
         if REPOSITORY.is_match(&path.to_ascii_lowercase()) {
-            return Err(invalid(&format!(
-                ": repository name ({path}) must be lowercase"
-            )));
+            return Err(invalid(": repository name must be lowercase"));
         }
         return Err(invalid(""));
     }
@@ -274,7 +272,7 @@ mod tests {
         }
         assert_eq!(
             Reference::parse("Abc").unwrap_err().to_string(),
-            "invalid reference format: repository name (library/Abc) must be lowercase"
+            "invalid reference format: repository name must be lowercase"
         );
     }
 

@@ -18,6 +18,10 @@ use super::files;
 use super::layers::{LayerStore, short};
 
 const VERSION: u64 = 1;
+/// Folder for the `/dev/shm` of a container that shares it.
+const SHM: &str = "shm";
+const OVERLAY: &str = "overlay";
+const TMPFS: &str = "tmpfs";
 
 /// `lower.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -107,6 +111,11 @@ impl Rootfs {
         Ok(lower)
     }
 
+    /// The layers that a container stands on, lowest first.
+    pub(super) fn layers_of(&self, container: &str) -> Result<Vec<String>, ImageError> {
+        self.lower(container).map(|lower| lower.layers)
+    }
+
     /// Layers that containers stand on. An error if one cannot tell: then nothing may be removed.
     pub(super) fn layers_in_use(&self) -> Result<Vec<String>, ImageError> {
         let mut found = Vec::new();
@@ -130,7 +139,7 @@ impl Rootfs {
         let path = self.path(container)?;
         let merged = path.join("merged");
         let lower = self.lower(container)?;
-        if is_mounted(&merged)? {
+        if is_mounted(&merged, OVERLAY)? {
             return Ok(merged);
         }
         for layer in &lower.layers {
@@ -161,22 +170,35 @@ impl Rootfs {
     }
 
     pub(super) fn unmount(&self, container: &str) -> Result<(), ImageError> {
-        let merged = self.path(container)?.join("merged");
-        // More than once if it was mounted over by hand.
-        while is_mounted(&merged)? {
-            let flags = MntFlags::UMOUNT_NOFOLLOW;
-            let result = match umount2(&merged, flags) {
-                Err(Errno::EBUSY) => umount2(&merged, flags | MntFlags::MNT_DETACH),
-                other => other,
-            };
-            match result {
-                Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
-                Err(errno) => {
-                    return Err(ImageError::io("unmount", &merged)(errno.into()));
-                }
-            }
+        let path = self.path(container)?;
+        unmount_from(&path.join("merged"), OVERLAY)?;
+        unmount_from(&path.join(SHM), TMPFS)
+    }
+
+    /// Mounts what a container and those that join its IPC namespace have at `/dev/shm`, if it is
+    /// not mounted yet; `unmount` takes it away. The namespace itself does not bring it along.
+    pub(super) fn mount_shm(&self, container: &str, bytes: i64) -> Result<PathBuf, ImageError> {
+        let folder = self.path(container)?.join(SHM);
+        if is_mounted(&folder, TMPFS)? {
+            return Ok(folder);
         }
-        Ok(())
+        files::make_folder(&folder)?;
+        let options = format!("mode=1777,size={bytes}");
+        mount(
+            Some("shm"),
+            &folder,
+            Some(TMPFS),
+            MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC,
+            Some(options.as_str()),
+        )
+        .map_err(|errno| ImageError::io("mount a tmpfs at", &folder)(errno.into()))?;
+        Ok(folder)
+    }
+
+    /// Where `mount_shm` has mounted it; `None` if it has not.
+    pub(super) fn shm(&self, container: &str) -> Result<Option<PathBuf>, ImageError> {
+        let folder = self.path(container)?.join(SHM);
+        Ok(is_mounted(&folder, TMPFS)?.then_some(folder))
     }
 
     /// Removes all of a container's file system. Returns the layers that it stood on.
@@ -232,22 +254,38 @@ fn mount_from(links: &Path, target: &Path, options: &str) -> Result<(), Errno> {
     )
 }
 
-/// Whether an overlay is mounted at a path, by the kernel's own list.
-fn is_mounted(path: &Path) -> Result<bool, ImageError> {
+/// Whether a file system of type `kind` is mounted at a path, by the kernel's own list.
+fn is_mounted(path: &Path, kind: &str) -> Result<bool, ImageError> {
     let list = Path::new("/proc/self/mountinfo");
     let text = fs::read(list).map_err(ImageError::io("read", list))?;
     Ok(text
         .split(|byte| *byte == b'\n')
-        .filter_map(mount_point)
+        .filter_map(|line| mount_point(line, kind))
         .any(|point| point == path))
 }
 
-/// Fifth field of a line of mountinfo, escapes undone, for an overlay.
-fn mount_point(line: &[u8]) -> Option<PathBuf> {
+/// Unmounts what is there, more than once if it was mounted over by hand; a busy one is detached.
+fn unmount_from(path: &Path, kind: &str) -> Result<(), ImageError> {
+    while is_mounted(path, kind)? {
+        let flags = MntFlags::UMOUNT_NOFOLLOW;
+        let result = match umount2(path, flags) {
+            Err(Errno::EBUSY) => umount2(path, flags | MntFlags::MNT_DETACH),
+            other => other,
+        };
+        match result {
+            Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
+            Err(errno) => return Err(ImageError::io("unmount", path)(errno.into())),
+        }
+    }
+    Ok(())
+}
+
+/// Fifth field of a line of mountinfo, escapes undone, for a file system of type `kind`.
+fn mount_point(line: &[u8], kind: &str) -> Option<PathBuf> {
     let mut fields = line.split(|byte| *byte == b' ');
     let point = fields.nth(4)?;
     let mut after = fields.skip_while(|field| *field != b"-");
-    (after.nth(1)? == b"overlay").then(|| {
+    (after.nth(1)? == kind.as_bytes()).then(|| {
         let path = unescape(point);
         PathBuf::from(std::ffi::OsString::from_vec(path))
     })
@@ -283,9 +321,13 @@ mod tests {
     #[test]
     fn mount_points_are_read() {
         let line = b"36 35 98:0 / /mnt\\040a/merged rw shared:1 - overlay overlay rw,lowerdir=x";
-        assert_eq!(mount_point(line).unwrap(), Path::new("/mnt a/merged"));
+        assert_eq!(
+            mount_point(line, OVERLAY).unwrap(),
+            Path::new("/mnt a/merged")
+        );
         let other = b"36 35 98:0 / /mnt rw - ext4 /dev/root rw";
-        assert_eq!(mount_point(other), None);
+        assert_eq!(mount_point(other, OVERLAY), None);
+        assert_eq!(mount_point(line, TMPFS), None);
         assert_eq!(unescape(b"a\\134b\\04"), b"a\\b\\04");
     }
 

@@ -93,7 +93,11 @@ fn find(state: &State, text: &str) -> Result<Found, ImageError> {
         };
     }
     let tagged = name.tagged().filter(|_| name.digest.is_none());
-    Ok(vec![(state.resolve(text)?, tagged)])
+    match state.resolve(text) {
+        Ok(image) => Ok(vec![(image, tagged)]),
+        Err(ImageError::NoSuchImage(_)) => Err(ImageError::NoSuchReference),
+        Err(error) => Err(error),
+    }
 }
 
 /// One file of the archive.

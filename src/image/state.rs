@@ -375,14 +375,13 @@ fn group(names: &BTreeMap<String, String>) -> HashMap<&str, Vec<String>> {
 fn graph_driver(chain: &[String], layers: &LayerStore) -> Value {
     let mut data = serde_json::Map::new();
     if let Some((top, below)) = chain.split_last() {
-        data.insert("UpperDir".to_owned(), json!(layers.diff(top)));
+        let top = layers.diff(top);
+        // Docker names these two as well, also where nothing was ever mounted there.
+        data.insert("MergedDir".to_owned(), json!(top.with_file_name("merged")));
+        data.insert("WorkDir".to_owned(), json!(top.with_file_name("work")));
+        data.insert("UpperDir".to_owned(), json!(top));
         if !below.is_empty() {
-            let below: Vec<String> = below
-                .iter()
-                .rev()
-                .map(|layer| layers.diff(layer).display().to_string())
-                .collect();
-            data.insert("LowerDir".to_owned(), json!(below.join(":")));
+            data.insert("LowerDir".to_owned(), json!(layers.lower_dirs(below)));
         }
     }
     json!({"Name": "overlay2", "Data": data})

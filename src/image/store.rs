@@ -202,8 +202,10 @@ impl ImageStore {
         let container_config = changes::apply(changes)?;
         let work = self.work_folder()?;
         let folder = work.path().join("layer");
-        let layer =
-            layers::stage(tar, None, &folder, &[]).map_err(layer_error("root file system"))?;
+        let layer = layers::stage(tar, None, &folder, &[]).map_err(|error| match error {
+            LayerError::Tar(error) => ArchiveError::Tar(error).into(),
+            error => layer_error("root file system")(error),
+        })?;
         let diff_id = layer.diff_id.clone();
         let comment = if message.is_empty() {
             "Imported from -"
@@ -235,10 +237,7 @@ impl ImageStore {
             ));
         }
         if name.is_digest_algorithm() {
-            return Err(ImageError::Reference {
-                detail: ": refusing to create an ambiguous tag using digest algorithm as name"
-                    .to_owned(),
-            });
+            return Err(ImageError::AmbiguousTag);
         }
         if !tag.is_empty() {
             check_tag(tag)?;
@@ -343,7 +342,28 @@ impl ImageStore {
         self.rootfs.mount(container, &self.layers)
     }
 
-    /// Unmounts it, if it is mounted; a busy one is detached.
+    /// The folders of the layers that a container stands on, topmost first, joined by `:`.
+    pub(crate) fn lower_dirs(&self, container: &str) -> String {
+        match self.rootfs.layers_of(container) {
+            Ok(layers) => self.layers.lower_dirs(&layers),
+            Err(error) => {
+                tracing::warn!(container, error = %error, "layers of the container are not known");
+                String::new()
+            }
+        }
+    }
+
+    /// Mounts a container's `/dev/shm` on the host, so that others can share it; returns its path.
+    pub(crate) fn mount_shm(&self, container: &str, bytes: i64) -> Result<PathBuf, ImageError> {
+        self.rootfs.mount_shm(container, bytes)
+    }
+
+    /// The path that `mount_shm` gave; `None` if it is not mounted.
+    pub(crate) fn shm(&self, container: &str) -> Result<Option<PathBuf>, ImageError> {
+        self.rootfs.shm(container)
+    }
+
+    /// Unmounts it and what `mount_shm` mounted, if they are mounted; a busy one is detached.
     pub(crate) fn unmount_rootfs(&self, container: &str) -> Result<(), ImageError> {
         self.rootfs.unmount(container)
     }

@@ -58,9 +58,12 @@ pub(super) fn unpack<R: Read>(
     };
     let mut size: u64 = 0;
     while let Some(entry) = tar.next()? {
-        if entry.kind == Kind::File {
-            size = size.saturating_add(entry.size);
-        }
+        // As Docker counts: a link has the length of its target.
+        size = size.saturating_add(match entry.kind {
+            Kind::File => entry.size,
+            Kind::Symlink => entry.link.len() as u64,
+            _ => 0,
+        });
         target.apply(&entry, tar)?;
     }
     target.set_times();

@@ -31,8 +31,14 @@ pub(crate) enum RuntimeError {
     InvalidMode { what: &'static str, value: String },
     #[error("invalid volume specification: '{0}'")]
     VolumeSpec(String),
-    #[error("invalid volume specification: '{spec}': {cause}")]
-    VolumeSpecBecause { spec: String, cause: MountProblem },
+    #[error(
+        "invalid volume specification: '{spec}': invalid mount config for type \"{kind}\": {cause}"
+    )]
+    VolumeSpecBecause {
+        spec: String,
+        kind: &'static str,
+        cause: MountProblem,
+    },
     #[error("invalid mode: {0}")]
     VolumeMode(String),
     #[error("invalid mount config for type \"{kind}\": {cause}")]
@@ -68,6 +74,8 @@ pub(crate) enum RuntimeError {
     UlimitOrder { soft: i64, hard: i64 },
     #[error("the working directory '{0}' is invalid, it needs to be an absolute path")]
     WorkingDir(String),
+    #[error("Cannot mkdir: {0} is not a directory")]
+    WorkingDirIsFile(String),
     #[error("bad format for add-host: \"{0}\"")]
     ExtraHost(String),
     #[error("invalid IP address in add-host: \"{0}\"")]
@@ -89,7 +97,7 @@ pub(crate) enum RuntimeError {
     NotADevice(String),
     #[error("can't create 'AutoRemove' container with restart policy")]
     AutoRemoveRestart,
-    #[error("invalid restart policy: {0}")]
+    #[error("{0}")]
     RestartPolicy(String),
     #[error("invalid isolation: \"{0}\" - linux only supports 'default'")]
     Isolation(String),
@@ -99,6 +107,9 @@ pub(crate) enum RuntimeError {
     StorageOpt(String),
     #[error("exec: \"docker-init\": executable file not found in $PATH")]
     NoInit,
+    /// Of a limit for a block device, with the words from which clients take an exit code.
+    #[error("stat {path}: {}", errno_text(source))]
+    BlkioDevice { path: String, source: io::Error },
     #[error("{action} {}: {source}", path.display())]
     File {
         action: &'static str,
@@ -174,7 +185,7 @@ pub(crate) enum ResourceProblem {
     ReservationMinimum,
     #[error("Minimum memory limit can not be less than memory reservation limit, see usage")]
     ReservationAboveMemory,
-    #[error("invalid CPU shares ({0}): shares: invalid argument")]
+    #[error("shares: invalid argument")]
     SharesNegative(i64),
     #[error("the minimum allowed cpu-shares is 2")]
     SharesBelow,
@@ -229,8 +240,10 @@ impl RuntimeError {
             | Self::IdRange
             | Self::Device { .. }
             | Self::NotADevice(_)
+            | Self::WorkingDirIsFile(_)
             | Self::NoInit
             | Self::File { .. }
+            | Self::BlkioDevice { .. }
             | Self::MemoryInUse { .. }
             | Self::BadFile { .. }
             | Self::PathNotUtf8(_)

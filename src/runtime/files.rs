@@ -40,7 +40,7 @@ pub(super) fn write(
     let base = match network {
         // Docker, too, starts from an empty file if the host has none.
         Network::Host => fs::read_to_string("/etc/hosts").unwrap_or_default(),
-        Network::None | Network::Default => LOCALHOST.to_owned(),
+        Network::None | Network::Default | Network::Joined => LOCALHOST.to_owned(),
     };
     let hosts = hosts_text(base, config, host, network, hostname)?;
     let resolv = resolv_text(&host_resolv(network), host, network);
@@ -60,6 +60,17 @@ pub(super) fn write(
     })
 }
 
+/// The files of another container, whose network is joined.
+pub(super) fn of(folder: &Path) -> EtcFiles {
+    EtcFiles {
+        binds: [
+            ("/etc/resolv.conf", folder.join("resolv.conf")),
+            ("/etc/hostname", folder.join("hostname")),
+            ("/etc/hosts", folder.join("hosts")),
+        ],
+    }
+}
+
 /// Splits one of `ExtraHosts` (`name:address`) and checks it. `host-gateway` is the host's own
 /// address, which only a container on the host's network can reach.
 pub(super) fn extra_host(entry: &str, network: Network) -> Result<(&str, String), RuntimeError> {
@@ -71,7 +82,7 @@ pub(super) fn extra_host(entry: &str, network: Network) -> Result<(&str, String)
     if address == "host-gateway" {
         return match network {
             Network::Host => Ok((name, "127.0.0.1".to_owned())),
-            Network::None | Network::Default => Err(RuntimeError::NotBuilt {
+            Network::None | Network::Default | Network::Joined => Err(RuntimeError::NotBuilt {
                 what: format!("add-host {entry}"),
                 hint: "this network has no gateway, use --network host",
             }),

@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 
 use nix::sys::resource::{Resource, getrlimit};
 use serde_json::{Map, Value, json};
@@ -324,7 +323,10 @@ pub(super) fn resources(
         for entry in list.iter().flatten() {
             let (path, n) = device_limit(entry)?;
             let dev = fs::metadata(path)
-                .map_err(RuntimeError::file("stat", Path::new(path)))?
+                .map_err(|source| RuntimeError::BlkioDevice {
+                    path: path.to_owned(),
+                    source,
+                })?
                 .rdev();
             entries.push(json!({
                 "major": libc::major(dev), "minor": libc::minor(dev), field: n,

@@ -32,6 +32,7 @@ pub(crate) use cgroup::{
 };
 pub(crate) use freezer::{is_frozen, set_frozen};
 pub(crate) use mounts::mount_points;
+pub(crate) use network::{Shared, joined};
 pub(crate) use oci::{OciRuntime, StartFailure, start_failure};
 pub(crate) use oom::OomEvents;
 pub(crate) use security::{default_masked_paths, default_readonly_paths, security_options};

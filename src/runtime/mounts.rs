@@ -174,8 +174,14 @@ fn bind(spec: &str) -> Result<UserMount, RuntimeError> {
     if parts.len() == 2 && parse_mode(target).is_some() {
         return Err(bad());
     }
+    let kind = if source.starts_with('/') {
+        "bind"
+    } else {
+        "volume"
+    };
     let because = |cause| RuntimeError::VolumeSpecBecause {
         spec: spec.to_owned(),
+        kind,
         cause,
     };
     let target = clean_target(target).map_err(because)?;

@@ -1,4 +1,7 @@
-//! `NetworkMode` as far as it is built: a network namespace with loopback, or the host's.
+//! `NetworkMode` as far as it is built: a network namespace with loopback, the host's, or another
+//! container's.
+
+use std::path::PathBuf;
 
 use super::error::RuntimeError;
 use crate::api::types::HostConfig;
@@ -12,6 +15,8 @@ pub(super) enum Network {
     None,
     /// A namespace of its own where Docker has its bridge; loopback only for now.
     Default,
+    /// That of another container.
+    Joined,
 }
 
 impl Network {
@@ -20,13 +25,29 @@ impl Network {
             "host" => Ok(Self::Host),
             "none" => Ok(Self::None),
             "" | "default" | "bridge" => Ok(Self::Default),
-            mode if mode.starts_with("container:") => Err(RuntimeError::NotBuilt {
-                what: format!("network mode {mode}"),
-                hint: "use none, host or the default network",
-            }),
+            mode if joined(mode).is_some() => Ok(Self::Joined),
             mode => Err(RuntimeError::NetworkNotFound(mode.to_owned())),
         }
     }
+}
+
+/// The container whose namespace a mode (`container:<name or id>`) means.
+pub(crate) fn joined(mode: &str) -> Option<&str> {
+    mode.strip_prefix("container:")
+        .filter(|name| !name.is_empty())
+}
+
+/// What a container has in common with others, found anew at each start.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Shared {
+    /// Namespaces of other containers, where the mode names one: `/proc/<pid>/ns/...`.
+    pub(crate) pid: Option<PathBuf>,
+    pub(crate) ipc: Option<PathBuf>,
+    pub(crate) network: Option<PathBuf>,
+    /// Folder with the files for `/etc` of the container whose network it is.
+    pub(crate) etc: Option<PathBuf>,
+    /// What is at `/dev/shm`: another container's, or its own, which others may join.
+    pub(crate) shm: Option<PathBuf>,
 }
 
 /// A namespace that is the container's own or the host's (`PidMode`, `UTSMode`, `CgroupnsMode`).

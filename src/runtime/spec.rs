@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::OFlag;
 use serde_json::{Map, Value, json};
 
 use super::cgroup::{self, cgroup_layout};
 use super::error::RuntimeError;
 use super::files;
 use super::mounts::{self, UserMount};
-use super::network::{Network, is_host};
+use super::network::{Network, Shared, is_host, joined};
 use super::rootfs::Rootfs;
 use super::security::{self, SeccompChoice};
 use super::user::{self, ExecUser};
@@ -20,6 +21,8 @@ use crate::api::types::{ContainerConfig, HostConfig, Ulimit};
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const CGROUP: &str = "/sys/fs/cgroup";
 const INIT_PATH: &str = "/sbin/docker-init";
+/// Among the modes that a namespace allows: any container's.
+const OTHERS: &str = "container:";
 
 /// What a specification is made of.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +45,7 @@ pub(crate) struct SpecInput<'a> {
     pub(crate) init_binary: Option<&'a Path>,
     /// Rows and columns, with a terminal.
     pub(crate) console_size: Option<(u16, u16)>,
+    pub(crate) shared: &'a Shared,
 }
 
 /// A specification and what the user should know of it.
@@ -83,13 +87,17 @@ pub(crate) fn prepare(input: &SpecInput<'_>) -> Result<Prepared, RuntimeError> {
         host.privileged,
         caps::CapSet::bounding(),
     )?;
+    check_working_dir(&rootfs, config)?;
     let hostname = hostname(input, network);
     let mut args = arguments(config)?;
     let user_mounts = mounts::user_mounts(config, host, mounts::data_root(input.files_dir))?;
     mounts::check_sources(&user_mounts)?;
     volumes::prepare(&user_mounts, &rootfs, input.files_dir)?;
-    let etc = files::write(input.files_dir, config, host, network, &hostname)?;
-    let mut mounts = default_mounts(host, &user_mounts);
+    let etc = match &input.shared.etc {
+        Some(folder) => files::of(folder),
+        None => files::write(input.files_dir, config, host, network, &hostname)?,
+    };
+    let mut mounts = default_mounts(host, input.shared, &user_mounts);
     let mut own = Vec::new();
     for m in &user_mounts {
         own.push((m.target.as_str(), mounts::to_oci(m, input.files_dir)?));
@@ -151,7 +159,7 @@ pub(crate) fn prepare(input: &SpecInput<'_>) -> Result<Prepared, RuntimeError> {
     resources.insert("devices".into(), Value::Array(devices.rules));
     let mut linux = json!({
         "cgroupsPath": cgroup::cgroup_path(host, input.cgroup_parent, input.id),
-        "namespaces": namespaces(host, network, layout.is_v2())?,
+        "namespaces": namespaces(host, network, layout.is_v2(), input.shared)?,
         "resources": resources,
         "sysctl": sysctls(config, host, network),
     });
@@ -248,6 +256,16 @@ pub(super) fn working_dir(config: &ContainerConfig) -> Result<String, RuntimeErr
     }
 }
 
+/// What is there in the image's place of the working directory must be a folder.
+fn check_working_dir(rootfs: &Rootfs, config: &ContainerConfig) -> Result<(), RuntimeError> {
+    let dir = working_dir(config)?;
+    let found = rootfs.open_at(Path::new(&dir), OFlag::O_PATH);
+    match found.map(|fd| fs::File::from(fd).metadata()) {
+        Ok(Ok(meta)) if !meta.is_dir() => Err(RuntimeError::WorkingDirIsFile(dir)),
+        _ => Ok(()),
+    }
+}
+
 /// Docker's variables, then the container's; a later one replaces an earlier, one without `=`
 /// removes it. `HOME` comes from passwd unless it is set.
 fn environment(config: &ContainerConfig, hostname: &str, user: &ExecUser) -> Vec<String> {
@@ -284,7 +302,7 @@ fn capabilities(caps: &[String], user: &ExecUser) -> Value {
 
 fn sysctls(config: &ContainerConfig, host: &HostConfig, network: Network) -> Value {
     let mut out = Map::new();
-    if network != Network::Host {
+    if matches!(network, Network::None | Network::Default) {
         // An own network is no reason to need root for port 80 or ping.
         for (key, value) in [
             ("net.ipv4.ip_unprivileged_port_start", "0"),
@@ -304,41 +322,40 @@ fn sysctls(config: &ContainerConfig, host: &HostConfig, network: Network) -> Val
     Value::Object(out)
 }
 
-/// Checks the namespace modes and gives the namespaces that are the container's own.
+/// Checks the namespace modes and gives the namespaces that the container does not have in common
+/// with the host: its own, and those of other containers with their paths.
 pub(super) fn namespaces(
     host: &HostConfig,
     network: Network,
     v2: bool,
+    shared: &Shared,
 ) -> Result<Vec<Value>, RuntimeError> {
     let own = |what, mode: &str, allowed: &[&str]| match mode {
         "host" => Ok(false),
         "" => Ok(true),
         mode if allowed.contains(&mode) => Ok(true),
-        mode if mode.starts_with("container:") => Err(RuntimeError::NotBuilt {
-            what: format!("sharing the namespace of another container ({mode})"),
-            hint: "use host or a namespace of its own",
-        }),
+        mode if allowed.contains(&OTHERS) && joined(mode).is_some() => Ok(true),
         mode => Err(RuntimeError::InvalidMode {
             what,
             value: mode.to_owned(),
         }),
     };
-    let mut out = vec!["mount"];
+    let mut out: Vec<(&str, Option<&PathBuf>)> = vec![("mount", None)];
     if network != Network::Host {
-        out.push("network");
+        out.push(("network", shared.network.as_ref()));
     }
     if own("invalid UTS mode", &host.uts_mode, &[])? {
-        out.push("uts");
+        out.push(("uts", None));
     }
-    if own("invalid PID mode", &host.pid_mode, &["private"])? {
-        out.push("pid");
+    if own("invalid PID mode", &host.pid_mode, &["private", OTHERS])? {
+        out.push(("pid", shared.pid.as_ref()));
     }
     if own(
         "invalid IPC mode",
         &host.ipc_mode,
-        &["private", "shareable", "none"],
+        &["private", "shareable", "none", OTHERS],
     )? {
-        out.push("ipc");
+        out.push(("ipc", shared.ipc.as_ref()));
     }
     own("invalid user namespace mode", &host.userns_mode, &[])?;
     // Docker's default: the host's on version 1 and for privileged containers.
@@ -348,25 +365,33 @@ pub(super) fn namespaces(
         &["private"],
     )?;
     if private && (host.cgroupns_mode == "private" || (v2 && !host.privileged)) {
-        out.push("cgroup");
+        out.push(("cgroup", None));
     }
-    Ok(out.into_iter().map(|kind| json!({"type": kind})).collect())
+    let entry = |(kind, path): (&str, Option<&PathBuf>)| match path {
+        Some(path) => json!({"type": kind, "path": path}),
+        None => json!({"type": kind}),
+    };
+    Ok(out.into_iter().map(entry).collect())
 }
 
 /// The mounts of every container, but those that the user mounts over.
-fn default_mounts(host: &HostConfig, user: &[UserMount]) -> Vec<Value> {
+fn default_mounts(host: &HostConfig, shared: &Shared, user: &[UserMount]) -> Vec<Value> {
     let system = if host.privileged { "rw" } else { "ro" };
     let shm_size = if host.shm_size > 0 {
         host.shm_size
     } else {
         limits::SHM_SIZE
     };
-    let shm = match host.ipc_mode.as_str() {
-        "none" => None,
-        "host" => Some(json!({
-            "destination": "/dev/shm", "type": "bind", "source": "/dev/shm",
+    let bind = |folder: &Path| {
+        Some(json!({
+            "destination": "/dev/shm", "type": "bind", "source": folder,
             "options": ["rbind", "rprivate"],
-        })),
+        }))
+    };
+    let shm = match (host.ipc_mode.as_str(), &shared.shm) {
+        ("none", _) => None,
+        ("host", _) => bind(Path::new("/dev/shm")),
+        (_, Some(folder)) => bind(folder),
         _ => Some(json!({
             "destination": "/dev/shm", "type": "tmpfs", "source": "shm",
             "options": ["nosuid", "noexec", "nodev", "mode=1777", format!("size={shm_size}")],
@@ -462,7 +487,7 @@ mod tests {
     #[test]
     fn namespace_modes() {
         let kinds = |host: &HostConfig, v2| -> Vec<String> {
-            namespaces(host, Network::of(host).unwrap(), v2)
+            namespaces(host, Network::of(host).unwrap(), v2, &Shared::default())
                 .unwrap()
                 .iter()
                 .map(|n| n["type"].as_str().unwrap().to_owned())
@@ -480,12 +505,37 @@ mod tests {
         host.uts_mode = "host".into();
         host.cgroupns_mode = "private".into();
         assert_eq!(kinds(&host, false), ["mount", "cgroup"]);
-        host.pid_mode = "container:x".into();
-        let e = namespaces(&host, Network::Host, true).unwrap_err();
-        assert!(e.to_string().contains("not built yet"), "{e}");
-        host.pid_mode = "bogus".into();
-        let e = namespaces(&host, Network::Host, true).unwrap_err();
-        assert_eq!(e.to_string(), "invalid PID mode: bogus");
+        host.cgroupns_mode.clear();
+        host.network_mode = "container:x".into();
+        host.pid_mode = "container:y".into();
+        host.ipc_mode = "container:z".into();
+        let others = Shared {
+            pid: Some("/proc/2/ns/pid".into()),
+            ipc: Some("/proc/3/ns/ipc".into()),
+            network: Some("/proc/1/ns/net".into()),
+            ..Shared::default()
+        };
+        assert_eq!(
+            namespaces(&host, Network::of(&host).unwrap(), false, &others).unwrap(),
+            [
+                json!({"type": "mount"}),
+                json!({"type": "network", "path": "/proc/1/ns/net"}),
+                json!({"type": "pid", "path": "/proc/2/ns/pid"}),
+                json!({"type": "ipc", "path": "/proc/3/ns/ipc"}),
+            ]
+        );
+        let refusal = |host: &HostConfig| {
+            namespaces(host, Network::Host, true, &Shared::default())
+                .unwrap_err()
+                .to_string()
+        };
+        for bad in ["bogus", "container:"] {
+            host.pid_mode = bad.into();
+            assert_eq!(refusal(&host), format!("invalid PID mode: {bad}"));
+        }
+        host.pid_mode.clear();
+        host.uts_mode = "container:x".into();
+        assert_eq!(refusal(&host), "invalid UTS mode: container:x");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::cgroup::cgroup_layout;
 use super::error::RuntimeError;
 use super::limits::{self, HostFacts};
-use super::network::{Network, is_host};
+use super::network::{Network, Shared, is_host};
 use super::{caps, devices, files, mounts, security, spec};
 use crate::api::types::{ContainerConfig, HostConfig};
 
@@ -41,7 +41,7 @@ pub(crate) fn validate_create(
     }
     refuse_unbuilt(host)?;
     check_restart(host)?;
-    spec::namespaces(host, network, layout.is_v2())?;
+    spec::namespaces(host, network, layout.is_v2(), &Shared::default())?;
     if is_host(&host.uts_mode) && !config.hostname.is_empty() {
         return Err(RuntimeError::HostnameWithHostUts);
     }
@@ -161,12 +161,9 @@ fn refuse_unbuilt(host: &HostConfig) -> Result<(), RuntimeError> {
     Ok(())
 }
 
-/// Docker's words of 20.10 and of later versions.
+/// Docker's words.
 pub(crate) fn retries_without_failure(policy: &str) -> String {
-    format!(
-        "maximum retry count cannot be used with restart policy '{policy}', it can only be used \
-         with 'on-failure'"
-    )
+    format!("maximum retry count cannot be used with restart policy '{policy}'")
 }
 
 fn check_restart(host: &HostConfig) -> Result<(), RuntimeError> {
@@ -183,9 +180,7 @@ fn check_restart(host: &HostConfig) -> Result<(), RuntimeError> {
             }
         }
         name => {
-            return refuse(&format!(
-                "unknown policy '{name}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'"
-            ));
+            return refuse(&format!("invalid restart policy '{name}'"));
         }
     }
     if host.auto_remove && !matches!(policy.name.as_str(), "" | "no") {
@@ -287,7 +282,7 @@ mod tests {
         assert!(
             refusal(|h| h.restart_policy.name = "maybe".into())
                 .1
-                .contains("unknown policy")
+                .contains("invalid restart policy 'maybe'")
         );
         assert_eq!(
             refusal(|h| h.isolation = "hyperv".into()),

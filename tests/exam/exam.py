@@ -91,7 +91,8 @@ class Engine:
         self.own_client = own_client
         self.root = pathlib.Path(tempfile.mkdtemp(prefix="exam-"))
         self.socket = str(self.root / "s")
-        (self.root / "config.json").write_text("{}")
+        # Neither has a bridge: Taffrail warns of it else.
+        (self.root / "config.json").write_text("{}" if name == "dockerd" else '{"bridge": "none"}')
         (self.root / "home").mkdir()
         (self.root / "bin").mkdir()
         if own_client:
@@ -277,6 +278,8 @@ class Normaliser:
 
     def __call__(self, line):
         line = line.replace(str(self.engine.root), "<root>")
+        # A shell asks for the cursor's place only where nothing was typed ahead.
+        line = line.replace("\x1b[6n", "")
         if self.engine.own_client:
             line = line.replace("taffrail", "docker").replace("Taffrail", "Docker")
         line = re.sub(r"\b[0-9a-f]{64}\b", self.number, line)

@@ -227,7 +227,7 @@ fn what_is_asked_for_decides_the_names() {
     }
     for (asked, error) in [
         ("nosuch", "No such image: nosuch"),
-        ("x:3", "No such image: x:3"),
+        ("x:3", "reference does not exist"),
         ("", "invalid reference format"),
     ] {
         assert_eq!(store.save(&["x", asked]).unwrap_err().to_string(), error);

@@ -27,10 +27,7 @@ fn failures_to_start_have_dockers_words_and_codes() {
                 .starts_with("failed to create shim task: OCI runtime create failed: ")
                 && failure
                     .message
-                    .contains("runc create failed: unable to start container process: exec: ")
-                || failure.message.contains(
-                    "taffrail-runtime create failed: unable to start container process: exec: "
-                ),
+                    .contains("runc create failed: unable to start container process: exec: "),
             "{failure:?}"
         );
         assert_eq!(
