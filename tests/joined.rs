@@ -15,8 +15,6 @@ fn processes_memory_and_network_of_another_are_joined() {
     daemon.run_detached(&[
         "--name",
         "one",
-        "--network",
-        "none",
         "--ipc",
         "shareable",
         "-h",
@@ -39,16 +37,21 @@ fn processes_memory_and_network_of_another_are_joined() {
             &[none[0], none[1], "--ipc", "container:one"],
             &["cat", "/dev/shm/mark"]
         ),
-        "kept\n"
+        "kept"
     );
     let net = ["--network", "container:one"];
-    assert_eq!(of(&net, &["hostname"]), "onehost\n");
+    assert_eq!(of(&net, &["hostname"]), "onehost");
     assert!(of(&net, &["cat", "/etc/hosts"]).contains("10.0.0.7\tdb"));
     let name = |id: &str| {
         let pid = daemon.container_pid(id);
         std::fs::read_link(format!("/proc/{pid}/ns/net")).expect("a namespace")
     };
-    daemon.run_detached(&["--name", "two", net[0], net[1], IMAGE, "sleep", "1000"]);
+    daemon
+        .docker([
+            "run", "-d", "--name", "two", net[0], net[1], IMAGE, "sleep", "1000",
+        ])
+        .output()
+        .ok();
     assert_eq!(name("one"), name("two"));
     // By id, so that a new name of the other changes nothing.
     daemon.docker(["rename", "one", "uno"]).output().ok();
@@ -67,7 +70,7 @@ fn processes_memory_and_network_of_another_are_joined() {
 fn what_cannot_be_joined_is_said() {
     need!(Engine::chosen().ready());
     let daemon = Daemon::start();
-    daemon.run_detached(&["--name", "one", "--network", "none", IMAGE, "sleep", "1000"]);
+    daemon.run_detached(&["--name", "one", IMAGE, "sleep", "1000"]);
     daemon
         .docker([
             "create",
@@ -150,8 +153,6 @@ fn shared_memory_outlives_the_daemon_and_goes_with_the_container() {
     daemon.run_detached(&[
         "--name",
         "one",
-        "--network",
-        "none",
         "--ipc",
         "shareable",
         IMAGE,
@@ -165,7 +166,7 @@ fn shared_memory_outlives_the_daemon_and_goes_with_the_container() {
         &["--network", "none", "--ipc", "container:one"],
         &["cat", "/dev/shm/mark"],
     );
-    assert_eq!(daemon.docker(cat).output().ok(), "kept\n");
+    assert_eq!(daemon.docker(cat).output().ok(), "kept");
     let pid = daemon.container_pid("one");
     daemon.kill();
     nix::sys::signal::kill(

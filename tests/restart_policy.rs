@@ -492,3 +492,31 @@ fn no_restart_and_no_line_is_lost_however_often_the_daemon_dies() {
     }
     daemon.finish();
 }
+
+/// A stop may meet a start by policy that is under way: it must not be forgotten by it.
+#[test]
+fn a_stop_in_the_midst_of_a_restart_is_not_lost() {
+    need!(ready());
+    let daemon = Daemon::start();
+    for round in 0..24 {
+        let id = daemon.run_detached(&["--restart", "always", IMAGE, "false"]);
+        wait_for("a restart", LONG, || {
+            (restarts(&daemon, &id) >= 1).then_some(())
+        });
+        // Anywhere between an end and the end of the next start.
+        std::thread::sleep(Duration::from_millis(round * 9 % 220));
+        let stopped = daemon.api("POST", &format!("/containers/{id}/stop?t=5"), None);
+        assert!(matches!(stopped.status, 204 | 304), "{}", stopped.text());
+        let ended = status(&daemon, &id);
+        let count = restarts(&daemon, &id);
+        std::thread::sleep(Duration::from_millis(400));
+        assert_eq!(
+            (status(&daemon, &id).as_str(), ended.as_str()),
+            ("exited", "exited"),
+            "round {round}"
+        );
+        assert_eq!(restarts(&daemon, &id), count, "round {round}");
+        daemon.docker(["rm", &id]).output().ok();
+    }
+    daemon.finish();
+}

@@ -62,9 +62,8 @@ const PLATFORM_WORDS: &[&str] = &[
 pub(crate) async fn load(daemon: &Arc<Daemon>, request: Request) -> Result<Reply, ApiError> {
     let mut body = request.into_reader();
     let daemon = Arc::clone(daemon);
-    // An archive that is bad is found while the answer is under way already, as by Docker: clients
-    // look for the error in the stream.
-    progress(Begin::AtOnce, move |report| {
+    // Clients look for the error in the stream, as Docker tells it.
+    progress(EarlyError::Record, move |report| {
         let result = daemon
             .images
             .load(&mut body, &mut |event| {
@@ -98,6 +97,9 @@ fn loaded_line(id: &str, name: Option<&str>) -> String {
 /// `POST /images/create`: an import (`fromSrc=-`), or a pull, which is not built.
 pub(crate) async fn create(daemon: &Arc<Daemon>, request: Request) -> Result<Reply, ApiError> {
     let query = request.query.clone();
+    if let Some(platform) = query.some("platform") {
+        check_platform(platform)?;
+    }
     if let Some(image) = query.some("fromImage") {
         return Err(ApiError::not_found(format!(
             "pull access denied for {}, repository does not exist or may require 'docker login': \
@@ -119,9 +121,6 @@ pub(crate) async fn create(daemon: &Arc<Daemon>, request: Request) -> Result<Rep
             ));
         }
     }
-    if let Some(platform) = query.some("platform") {
-        check_platform(platform)?;
-    }
     let reference = query
         .some("repo")
         .map(|repo| images::with_tag(repo, query.text("tag")));
@@ -129,7 +128,7 @@ pub(crate) async fn create(daemon: &Arc<Daemon>, request: Request) -> Result<Rep
     let changes = query.all("changes");
     let mut body = request.into_reader();
     let daemon = Arc::clone(daemon);
-    progress(Begin::WithTheFirst, move |report| {
+    progress(EarlyError::Status, move |report| {
         let result = daemon
             .images
             .import(&mut body, reference.as_deref(), &message, &changes)
@@ -152,60 +151,61 @@ pub(super) fn familiar(image: &str) -> &str {
     name.strip_prefix("library/").unwrap_or(name)
 }
 
-/// When an answer of records begins.
+/// How an error is told that comes before the first record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Begin {
-    /// With the request's header: an error is a record in any case.
-    AtOnce,
-    /// With the first record or the end: an error before is a proper one.
-    WithTheFirst,
+enum EarlyError {
+    /// By the answer's status.
+    Status,
+    /// As a record of an answer with status 200.
+    Record,
 }
 
-/// Runs blocking work that reports JSON records.
-async fn progress<F>(begin: Begin, work: F) -> Result<Reply, ApiError>
+/// Runs blocking work that reports JSON records. The answer begins with the first record or the
+/// end, so that a client that has it knows that the work is under way or done.
+async fn progress<F>(early: EarlyError, work: F) -> Result<Reply, ApiError>
 where
     F: FnOnce(&mut dyn FnMut(Value)) -> Result<(), ApiError> + Send + 'static,
 {
     let (records, mut waiting) = mpsc::channel::<Bytes>(16);
-    let mut task = tokio::task::spawn_blocking(move || {
+    let task = tokio::task::spawn_blocking(move || {
         work(&mut |record| {
             // The work goes on for a client that is gone.
             let _ = records.blocking_send(reply::json_line(&record));
         })
     });
-    let mut next = None;
-    if begin == Begin::WithTheFirst {
-        next = waiting.recv().await;
-        if next.is_none() {
-            // No record: the work is through.
-            let result = (&mut task).await;
-            result.map_err(|error| ApiError::system(format!("image store: {error}")))??;
-            let (_, reply) = reply::stream("application/json");
-            return Ok(reply);
-        }
-    }
+    let ended = |result: Result<Result<(), ApiError>, tokio::task::JoinError>| {
+        result.unwrap_or_else(|error| Err(ApiError::system(format!("image store: {error}"))))
+    };
     let (sender, reply) = reply::stream("application/json");
+    let Some(first) = waiting.recv().await else {
+        // No record: the work is through.
+        match (ended(task.await), early) {
+            (Ok(()), _) => {}
+            (Err(error), EarlyError::Status) => return Err(error),
+            // There is room for one record before anybody reads.
+            (Err(error), EarlyError::Record) => {
+                let _ = sender.send(error_line(&error)).await;
+            }
+        }
+        return Ok(reply);
+    };
     tokio::spawn(async move {
-        loop {
-            let record = match next.take() {
-                Some(record) => record,
-                None => match waiting.recv().await {
-                    Some(record) => record,
-                    None => break,
-                },
-            };
+        let mut next = Some(first);
+        while let Some(record) = next {
             // Taken also without a client: the work must not wait for one.
             let _ = sender.send(record).await;
+            next = waiting.recv().await;
         }
-        let message = match task.await {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => error.message,
-            Err(error) => format!("image store: {error}"),
-        };
-        let record = json!({"errorDetail": {"message": message}, "error": message});
-        let _ = sender.send(reply::json_line(&record)).await;
+        if let Err(error) = ended(task.await) {
+            let _ = sender.send(error_line(&error)).await;
+        }
     });
     Ok(reply)
+}
+
+fn error_line(error: &ApiError) -> Bytes {
+    let message = &error.message;
+    reply::json_line(&json!({"errorDetail": {"message": message}, "error": message}))
 }
 
 /// A platform that an import names: `os`, `architecture` or `os/architecture[/variant]`.

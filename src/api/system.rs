@@ -127,7 +127,8 @@ fn gather(daemon: &Daemon) -> Value {
             "NFd": fs::read_dir("/proc/self/fd").map_or(-1, |list| {
                 i64::try_from(list.count()).unwrap_or(-1)
             }),
-            "NGoroutines": 0,
+            // The nearest thing here.
+            "NGoroutines": tokio::runtime::Handle::current().metrics().num_alive_tasks(),
             "SystemTime": time::rfc3339(time::now_ns()),
             "LoggingDriver": settings.log.driver,
             "CgroupDriver": cgroups.driver(),

@@ -70,6 +70,10 @@ impl Daemon {
             if !waits(&container.inner().record.state) || daemon.check_not_ending().is_err() {
                 return;
             }
+            if container.inner().record.state.manually_stopped {
+                daemon.cancel_restart_locked(&container).await;
+                return;
+            }
             if let Err(failure) = daemon.run(&container, Starter::Policy).await {
                 daemon.restart_failed(&container, failure).await;
             }

@@ -146,7 +146,11 @@ impl Daemon {
         {
             let mut inner = container.inner();
             inner.between_runs = false;
-            starting.begin(&mut inner.record.state);
+            let state = &mut inner.record.state;
+            // A stop or kill that came while a policy started it has the last word.
+            let stopped = starter == Starter::Policy && state.manually_stopped;
+            starting.begin(state);
+            state.manually_stopped = stopped;
             inner.notify();
         }
         self.save(container).await;

@@ -498,11 +498,11 @@ mod tests {
             ("/a:/b:ro,rw", "invalid mode: ro,rw"),
             (
                 "/a:b",
-                "invalid volume specification: '/a:b': invalid mount path: 'b' mount path must be absolute",
+                "invalid volume specification: '/a:b': invalid mount config for type \"bind\": invalid mount path: 'b' mount path must be absolute",
             ),
             (
                 "/a:/",
-                "invalid volume specification: '/a:/': invalid specification: destination can't be '/'",
+                "invalid volume specification: '/a:/': invalid mount config for type \"bind\": invalid specification: destination can't be '/'",
             ),
         ] {
             let e = binds(&[given]).unwrap_err();

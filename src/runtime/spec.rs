@@ -333,7 +333,7 @@ pub(super) fn namespaces(
     let own = |what, mode: &str, allowed: &[&str]| match mode {
         "host" => Ok(false),
         "" => Ok(true),
-        mode if allowed.contains(&mode) => Ok(true),
+        mode if mode != OTHERS && allowed.contains(&mode) => Ok(true),
         mode if allowed.contains(&OTHERS) && joined(mode).is_some() => Ok(true),
         mode => Err(RuntimeError::InvalidMode {
             what,

@@ -224,7 +224,7 @@ fn damaged_archives_leave_nothing() {
         (
             "truncated",
             good[..good.len() / 2].to_vec(),
-            "truncated".into(),
+            "Error processing tar file(exit status 1): unexpected EOF".into(),
         ),
         (
             "nothing in it",
