@@ -66,6 +66,28 @@ fn the_end_for_want_of_memory_is_told_in_order() {
     daemon.finish();
 }
 
+/// Control groups version 2 have no such switch.
+#[test]
+fn a_container_that_waits_for_memory_is_told_of() {
+    need!(ready());
+    if std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+        skip::skip("control groups version 2: nothing can wait for memory");
+        return;
+    }
+    let daemon = Daemon::start();
+    let mut args = LIMITED.to_vec();
+    // By touching memory: a system call that needs some would fail instead.
+    let grow = "x=a; while true; do x=$x$x$x$x; done";
+    args.extend(["--oom-kill-disable", IMAGE, "sh", "-c", grow]);
+    let id = daemon.run_detached(&args);
+    wait_for("the event", Duration::from_secs(60), || {
+        actions(&daemon, &id).contains("oom").then_some(())
+    });
+    assert_eq!(daemon.inspect(&id)["State"]["Running"], true);
+    daemon.docker(["kill", &id]).output().code(0);
+    daemon.finish();
+}
+
 #[test]
 fn kills_without_a_daemon_are_told_by_the_next_one() {
     need!(taffrail_only());

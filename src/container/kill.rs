@@ -36,8 +36,9 @@ impl Daemon {
             }
         }
         if !self.signal(container, number)? {
-            // A restart may have come in between: then there is nobody for the signal, either.
-            if container.is_running() {
+            // It was up when it was asked for, and has ended by itself; or a restart has come in
+            // between: then there is nobody for the signal, either.
+            if up || container.is_running() {
                 return Ok(());
             }
             return Err(ApiError::conflict(format!(

@@ -62,12 +62,18 @@ impl Daemon {
         let daemon = Arc::clone(self);
         let weak = Arc::downgrade(container);
         let task = tokio::spawn(async move {
+            let mut heard = false;
             loop {
                 // What came before this listener counts, too.
                 let Some(container) = weak.upgrade() else {
                     return;
                 };
                 daemon.look_for_kills(&container, &group).await;
+                // With `--oom-kill-disable` they wait instead, which Docker tells as well.
+                if heard && daemon.waits_for_memory(&container, &group).await {
+                    daemon.container_event(&container, "oom", []);
+                }
+                heard = true;
                 drop(container);
                 match events.next().await {
                     Ok(true) => {}
@@ -80,6 +86,16 @@ impl Daemon {
             }
         });
         container.inner().oom_watch = Some(OomWatch(task.abort_handle()));
+    }
+
+    async fn waits_for_memory(&self, container: &Container, group: &str) -> bool {
+        if container.inner().record.host.oom_kill_disable != Some(true) {
+            return false;
+        }
+        let group = group.to_owned();
+        blocking(move || runtime::waits_for_memory(&runtime::cgroup_layout(), &group))
+            .await
+            .unwrap_or(false)
     }
 
     async fn look_for_kills(&self, container: &Arc<Container>, group: &str) {

@@ -331,6 +331,16 @@ pub(crate) fn oom_kills(layout: &CgroupLayout, path: &str) -> Option<u64> {
         .and_then(|n| n.trim().parse().ok())
 }
 
+/// Whether processes of a group wait for memory because none may be killed (`--oom-kill-disable`,
+/// control groups version 1).
+pub(crate) fn waits_for_memory(layout: &CgroupLayout, path: &str) -> bool {
+    let Some(dir) = layout.group("memory", path) else {
+        return false;
+    };
+    fs::read_to_string(dir.join("memory.oom_control"))
+        .is_ok_and(|text| text.lines().any(|line| line == "under_oom 1"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -28,7 +28,7 @@ mod volumes;
 
 pub(crate) use cgroup::{
     cgroup_layout, cgroup_members, cgroup_path, kill_cgroup, oom_kills, remove_cgroup,
-    remove_parent,
+    remove_parent, waits_for_memory,
 };
 pub(crate) use freezer::{is_frozen, set_frozen};
 pub(crate) use mounts::mount_points;
