@@ -115,9 +115,7 @@ impl Reader {
         let Some(lost) = committed.gap else {
             return;
         };
-        self.stats.gaps += 1;
-        self.stats.missed_records += lost.records;
-        self.stats.missed_bytes += lost.bytes;
+        self.stats.miss(lost.records, lost.bytes);
         let moment = |ns: u64| Moment::from_ns(i64::try_from(ns).unwrap_or(i64::MAX));
         let gap = Gap {
             records: Some(lost.records),
@@ -305,8 +303,7 @@ impl Reader {
         cause: &'static str,
         out: &mut Vec<u8>,
     ) {
-        self.stats.gaps += 1;
-        self.stats.missed_records += records.unwrap_or(0);
+        self.stats.miss(records.unwrap_or(0), 0);
         if !self.caught_up && cause != gap::ROTATED && !self.files.is_local() {
             return;
         }

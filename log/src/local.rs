@@ -229,10 +229,15 @@ impl Reader {
                 }
                 return Ok(());
             }
+            let from_start = current.pos == (self.end - self.start) as u64;
             let head = segment::head(&current.file, current.limit);
             match head.map_err(|e| self.read_error(e))? {
                 Head::Salt(salt, header) => {
                     self.local.salt = Some(salt);
+                    // What is missing before the first batch is known by this alone.
+                    if let (Some(header), None, true) = (header, self.seq, from_start) {
+                        self.seq = Some((u64::from(header.epoch), header.first_seq));
+                    }
                     if header.is_none() {
                         self.stats.damaged += 1;
                     }
@@ -307,6 +312,7 @@ impl Reader {
                 current.pos = next;
                 (self.start, self.end) = (0, 0);
                 self.local.damaged = false;
+                self.pass(&batch);
                 return Ok(());
             }
             if (bytes.len() as u64) < size {
@@ -495,9 +501,8 @@ impl Reader {
         if self.output.is_before(last) || self.output.is_past(first) {
             return;
         }
-        self.stats.gaps += 1;
-        self.stats.missed_records += u64::from(batch.count);
-        self.stats.missed_bytes += stored.map_or(0, |g| g.bytes);
+        self.stats
+            .miss(u64::from(batch.count), stored.map_or(0, |g| g.bytes));
         let gap = Gap {
             records: Some(u64::from(batch.count)),
             bytes: stored.map(|g| g.bytes),
@@ -604,6 +609,8 @@ impl Reader {
                 }
             }
             open.span += 1;
+            // Behind damage a line begins.
+            open.chain.0 = 0;
         }
         let end = segment::end_of(&batch);
         if let Some((_, seq)) = self.seq.filter(|seq| *seq < (epoch, end.seq)) {
@@ -621,9 +628,7 @@ impl Reader {
         cause: &'static str,
         out: &mut Vec<u8>,
     ) {
-        self.stats.gaps += 1;
-        self.stats.missed_records += records.unwrap_or(0);
-        self.stats.missed_bytes += bytes.unwrap_or(0);
+        self.stats.miss(records.unwrap_or(0), bytes.unwrap_or(0));
         let gap = Gap {
             records,
             bytes,
@@ -670,7 +675,7 @@ impl Open {
             ordinal = self.batch.ordinal;
             first.seq = self.batch.chain_seq;
         } else if ordinal > 0 {
-            ordinal += 1;
+            ordinal = ordinal.saturating_add(1);
         } else if !ended {
             (ordinal, first) = (1, cursor);
         }

@@ -181,7 +181,9 @@ impl Reader {
         let start = match place_of(run) {
             Some(start) => start,
             // The beginning of the run before the first mark was rotated away.
-            None if i64::try_from(first.0) == Ok(run + 1) && first.1 != (oldest, 0) => (oldest, 0),
+            None if i64::try_from(first.0).ok() == run.checked_add(1) && first.1 != (oldest, 0) => {
+                (oldest, 0)
+            }
             // It has written nothing yet.
             None if i64::try_from(last.0).is_ok_and(|last| run > last) => (u64::MAX, u64::MAX),
             None => {

@@ -131,9 +131,7 @@ impl Reader {
                 if self.output.is_before(moment(until)) || self.output.is_past(moment(time)) {
                     continue;
                 }
-                self.stats.gaps += 1;
-                self.stats.missed_records += count;
-                self.stats.missed_bytes += bytes;
+                self.stats.miss(count, bytes);
                 let gap = Gap {
                     records: Some(count),
                     bytes: Some(bytes),

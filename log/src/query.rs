@@ -220,6 +220,15 @@ pub struct ReadStats {
     pub truncations: u64,
 }
 
+impl ReadStats {
+    /// Counts what is missing. What a log says of itself may be any number.
+    pub(crate) fn miss(&mut self, records: u64, bytes: u64) {
+        self.gaps += 1;
+        self.missed_records = self.missed_records.saturating_add(records);
+        self.missed_bytes = self.missed_bytes.saturating_add(bytes);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -45,6 +45,9 @@ pub(crate) fn head(input: &Input, limit: u64) -> io::Result<Head> {
             Err(BadSegment::Damaged) => {}
         }
     }
+    if let Some(salt) = salt_of_first(input, limit)? {
+        return Ok(Head::Salt(salt, None));
+    }
     let mut seen: Vec<u32> = Vec::new();
     let mut buf = vec![0; WIDE];
     let mut at = ALIGN as u64;
@@ -73,6 +76,23 @@ pub(crate) fn head(input: &Input, limit: u64) -> io::Result<Head> {
         [salt] => Head::Salt(salt, None),
         _ => Head::Lost,
     })
+}
+
+/// The salt by the first batch, if the one behind it has the same or there is none. No container can
+/// choose what stands there.
+fn salt_of_first(input: &Input, limit: u64) -> io::Result<Option<u32>> {
+    let mut block = [0; ALIGN];
+    if read_full(input, &mut block, ALIGN as u64)? < ALIGN {
+        return Ok(None);
+    }
+    let salt = Batch::salt_of(&block);
+    let Some((salt, batch)) = salt.and_then(|s| Some((s, Batch::decode(&block, s)?))) else {
+        return Ok(None);
+    };
+    let next = ALIGN as u64 + batch.size();
+    let agrees = next >= limit
+        || read_full(input, &mut block, next)? == ALIGN && Batch::salt_of(&block) == Some(salt);
+    Ok(agrees.then_some(salt))
 }
 
 /// Goes from header to header of one segment.
@@ -291,16 +311,14 @@ impl<'i> Walk<'i> {
         mut enough: impl FnMut(&[(u64, Batch)]) -> bool,
     ) -> io::Result<()> {
         let mut end = self.limit;
-        let mut back = BACK;
         let mut batches = Vec::new();
+        let mut hint = index;
         while end > ALIGN as u64 {
-            let entry = match index {
-                Some(index) if back == BACK => index.around(|e| e.offset < end).0,
-                _ => None,
-            };
-            let mut from = end.saturating_sub(back).max(ALIGN as u64);
+            let entry = hint.and_then(|index| index.around(|e| e.offset < end).0);
+            let mut from = end.saturating_sub(BACK).max(ALIGN as u64);
             // A side file without entries near the end does not make the stretch longer.
-            if let Some(entry) = entry.filter(|e| e.offset >= from.saturating_sub(BACK)) {
+            let entry = entry.filter(|e| e.offset >= from.saturating_sub(BACK));
+            if let Some(entry) = entry {
                 from = entry.offset.max(ALIGN as u64);
             }
             batches.clear();
@@ -312,21 +330,27 @@ impl<'i> Walk<'i> {
             match batches.first() {
                 Some((first, _)) => {
                     end = *first;
-                    back = BACK;
+                    hint = index;
                     if enough(&batches) {
                         return Ok(());
                     }
                 }
+                // What the entry says begins there is damaged: without it more is looked at.
+                None if entry.is_some() => hint = None,
                 None if from == ALIGN as u64 => return Ok(()),
                 // Nothing but damage, or the inside of a long batch.
                 None => {
-                    back *= 4;
-                    let from = end.saturating_sub(back).max(ALIGN as u64);
-                    if let Some(last) = self.near_last(from, end)? {
-                        end = last;
-                        back = BACK;
-                    } else if from == ALIGN as u64 {
-                        return Ok(());
+                    let mut back = BACK;
+                    loop {
+                        back *= 4;
+                        let from = end.saturating_sub(back).max(ALIGN as u64);
+                        if let Some(last) = self.near_last(from, end)? {
+                            end = last;
+                            hint = index;
+                            break;
+                        } else if from == ALIGN as u64 {
+                            return Ok(());
+                        }
                     }
                 }
             }

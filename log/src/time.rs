@@ -29,9 +29,14 @@ impl Moment {
     /// Nanoseconds since 1970; saturates outside the years 1677 to 2262.
     #[must_use]
     pub const fn ns(self) -> i64 {
-        self.secs
-            .saturating_mul(NANOS)
-            .saturating_add(self.nanos as i64)
+        let ns = self.secs as i128 * NANOS as i128 + self.nanos as i128;
+        if ns < i64::MIN as i128 {
+            i64::MIN
+        } else if ns > i64::MAX as i128 {
+            i64::MAX
+        } else {
+            ns as i64
+        }
     }
 
     /// Parses any RFC 3339 time: with a fraction of any length (digits past the ninth are cut) and

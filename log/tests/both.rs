@@ -6,7 +6,7 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::drain;
-use common::written::{BASE, Want, Written};
+use common::written::{BASE, Want, Written, stored};
 use proptest::prelude::*;
 use taffrail_log::{Cursor, Damage, Format, Grep, LogFormat, Query, Run};
 
@@ -119,25 +119,6 @@ fn ask() -> impl Strategy<Value = Ask> {
                 coalesce,
             },
         )
-}
-
-/// What json-file makes of bytes that are no UTF-8.
-fn stored(format: LogFormat, bytes: &[u8]) -> Vec<u8> {
-    if format == LogFormat::Local {
-        return bytes.to_vec();
-    }
-    let mut out = Vec::new();
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        let n = std::str::from_utf8(rest).map_or_else(|e| e.valid_up_to(), str::len);
-        out.extend_from_slice(&rest[..n]);
-        rest = &rest[n..];
-        if !rest.is_empty() {
-            out.extend_from_slice("\u{fffd}".as_bytes());
-            rest = &rest[1..];
-        }
-    }
-    out
 }
 
 fn select<'w>(log: &'w Written, query: &Query) -> Vec<&'w Want> {

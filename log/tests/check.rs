@@ -333,3 +333,196 @@ fn a_torn_end_is_cut_and_nothing_else() {
         );
     }
 }
+
+/// Every header behind an index entry is damaged: the entry must not be where a search stops for ever.
+#[test]
+fn a_tail_over_a_damaged_end() {
+    let mut log = Written::new(LogFormat::Local, 0, &BTreeMap::new());
+    for batch in 0..60u64 {
+        let line = format!("{batch} {}\n", "x".repeat(9_000));
+        log.write(0, line.as_bytes(), BASE + batch * 1000);
+    }
+    log.end(BASE + 100_000);
+    let entries = std::fs::read(log.files.index_dir.join("1")).unwrap();
+    let offsets: Vec<u64> = entries
+        .chunks(64)
+        .filter_map(|slot| taffrail_log_core::side::Entry::decode(slot.try_into().ok()?))
+        .map(|entry| entry.offset)
+        .collect();
+    assert!(offsets.len() > 1, "{offsets:?}");
+    edit(&log.path(1), |bytes| {
+        for (at, _) in batches(bytes, 0xfeed_0001) {
+            if at as u64 >= offsets[1] {
+                bytes[at] ^= 1;
+            }
+        }
+    });
+    let (left, _) = lines(&log);
+    let tail = Query {
+        tail: Some(3),
+        ..Query::all()
+    };
+    let out = drain(&mut log.open(tail, Format::default()));
+    assert_eq!(out, left[left.len() - 3..].concat());
+}
+
+/// What the first batch of a segment would have had is known from the segment's header.
+#[test]
+fn a_lost_first_batch_is_counted() {
+    let log = log(LogFormat::Local);
+    edit(&log.path(1), |bytes| {
+        let (at, batch) = batches(bytes, 0xfeed_0001)[0];
+        bytes[at..at + batch.size() as usize].fill(0);
+    });
+    let (left, stats) = lines(&log);
+    assert_eq!(log.want.len() - left.len(), 100);
+    assert_eq!(stats.missed_records, 100);
+    let report = check(&log.files, None).unwrap();
+    let lost = report.places[0].lost.unwrap();
+    assert_eq!((lost.0.seq, lost.1.seq), (1, 100));
+}
+
+/// A closed file that ends at a whole record too early is named, by the next segment's numbers or by its
+/// index.
+#[test]
+fn a_file_cut_between_records_is_named() {
+    for format in [LogFormat::Local, LogFormat::JsonFile] {
+        let log = log(format);
+        let path = log.path(2);
+        let end = match format {
+            LogFormat::Local => batches(&std::fs::read(&path).unwrap(), SALT_OF_2)[4].0,
+            LogFormat::JsonFile => 0,
+        };
+        edit(&path, |bytes| bytes.truncate(end));
+        let report = check(&log.files, None).unwrap();
+        let torn: Vec<_> = report
+            .places
+            .iter()
+            .filter(|p| p.what == Damage::Torn)
+            .collect();
+        assert_eq!(torn.len(), 1, "{format:?} {report:?}");
+        assert_eq!((&torn[0].file, torn[0].offset), (&path, end as u64));
+        if format == LogFormat::Local {
+            let gone = log.want.len() as u64 - report.records;
+            let (first, last) = torn[0].lost.unwrap();
+            assert_eq!(last.seq - first.seq + 1, gone);
+        }
+    }
+}
+
+/// What can be read of a cut last batch is still there after a repair.
+#[test]
+fn repair_leaves_what_can_be_read() {
+    let mut log = Written::new(LogFormat::Local, 0, &BTreeMap::new());
+    let text: String = (0..1000)
+        .map(|n| format!("{n} {}\n", "x".repeat(30)))
+        .collect();
+    log.write(0, text.as_bytes(), BASE);
+    edit(&log.path(1), |bytes| bytes.truncate(bytes.len() / 2));
+    let (left, _) = lines(&log);
+    assert!(left.len() > 300);
+    repair(&log.files).unwrap();
+    assert_eq!(lines(&log).0, left);
+}
+
+/// A gzip stream as Docker writes it is never cut, and no table is made where it has no place.
+#[test]
+fn repair_leaves_foreign_files_alone() {
+    let log = log(LogFormat::JsonFile);
+    let packed = log.compress(2, false).unwrap();
+    std::fs::remove_dir_all(&log.files.index_dir).unwrap();
+    let (left, _) = lines(&log);
+    assert_eq!(repair(&log.files).unwrap(), []);
+    assert_eq!(lines(&log).0, left);
+    // The compressed file is the newest one there is.
+    for number in 1..=log.slot().file_no {
+        let _ = std::fs::remove_file(log.path(number));
+    }
+    let plain = std::fs::read(&packed).unwrap();
+    let mut text = Vec::new();
+    std::io::Read::read_to_end(
+        &mut flate2::read::MultiGzDecoder::new(&plain[..]),
+        &mut text,
+    )
+    .unwrap();
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut encoder, &text[..text.len() - 1]).unwrap();
+    let bytes = encoder.finish().unwrap();
+    std::fs::write(&packed, &bytes).unwrap();
+    assert_eq!(repair(&log.files).unwrap(), []);
+    assert_eq!(std::fs::read(&packed).unwrap(), bytes);
+}
+
+/// The seek table has no checksum: whatever bit of it is wrong, nothing is lost, from wherever it is read.
+#[test]
+fn no_bit_of_a_seek_table_costs_a_record() {
+    let log = log(LogFormat::Local);
+    let path = log.compress(2, true).unwrap();
+    let good = std::fs::read(&path).unwrap();
+    let tail = Query {
+        tail: Some(1500),
+        ..Query::all()
+    };
+    let want = drain(&mut log.open(tail.clone(), Format::default()));
+    let frames = good.len() - 17 - 8 * 2;
+    for at in frames..good.len() {
+        for bit in 0..8 {
+            let mut bad = good.clone();
+            bad[at] ^= 1 << bit;
+            std::fs::write(&path, &bad).unwrap();
+            assert_eq!(lines(&log).0.len(), log.want.len(), "byte {at} bit {bit}");
+            let out = drain(&mut log.open(tail.clone(), Format::default()));
+            assert_eq!(out, want, "tail, byte {at} bit {bit}");
+        }
+    }
+}
+
+/// Without its table and with one header that lies, the other members are still found.
+#[test]
+fn a_member_s_header_costs_that_member() {
+    let mut log = Written::new(LogFormat::JsonFile, 3_000_000, &BTreeMap::new());
+    for batch in 0..400u64 {
+        let lines: String = (0..100)
+            .map(|n| format!("{batch} {n} {}\n", "x".repeat(20)))
+            .collect();
+        log.write(0, lines.as_bytes(), BASE + batch * 1000);
+    }
+    log.end(BASE + 100_000);
+    let path = log.compress(1, false).unwrap();
+    let good = std::fs::read(&path).unwrap();
+    let head = b"\x1f\x8b\x08\x04\0\0\0\0\0\xff\x0c\0TF\x08\0";
+    let at = memchr::memmem::find_iter(&good, head).nth(3).unwrap();
+    // Of 256 KiB, and the lines at the borders.
+    let most = 256 * 1024 / 90 + 2;
+    for byte in 0..24 {
+        for bit in 0..8 {
+            let mut bad = good.clone();
+            bad[at + byte] ^= 1 << bit;
+            std::fs::write(&path, &bad).unwrap();
+            let gone = log.want.len() - lines(&log).0.len();
+            assert!(gone <= most, "byte {byte} bit {bit}: {gone} lost");
+        }
+    }
+}
+
+/// A container prints what looks like headers, and the segment's own header is damaged: its salt is
+/// that of the first batch.
+#[test]
+fn printed_headers_do_not_choose_the_salt() {
+    let mut log = Written::new(LogFormat::Local, 0, &BTreeMap::new());
+    let fake = Batch {
+        kind: 1,
+        stream: 1,
+        seq: 1,
+        epoch: 1,
+        length: 10,
+        ..Batch::default()
+    };
+    let mut text = fake.encode(7).repeat(9);
+    text.push(b'\n');
+    log.write(0, &text, BASE);
+    log.write(0, b"more\n", BASE);
+    let (all, _) = lines(&log);
+    edit(&log.path(1), |bytes| bytes[20] ^= 1);
+    assert_eq!(lines(&log).0, all);
+}

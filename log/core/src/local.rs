@@ -206,8 +206,8 @@ impl Batch {
         out
     }
 
-    /// `None` for anything that is not an undamaged header of this segment, or whose sizes are
-    /// beyond the limits.
+    /// `None` for anything that is not an undamaged header of this segment, or whose sizes, numbers or
+    /// times are beyond the limits.
     #[must_use]
     pub fn decode(from: &[u8; ALIGN], salt: u32) -> Option<Self> {
         if get4(from, 0) != BATCH_MAGIC {
@@ -249,7 +249,9 @@ impl Batch {
             kind::ATTRS => MAX_ATTRS,
             _ => BLOCK,
         };
-        (batch.length as usize <= most).then_some(batch)
+        // So that no reader has to ask whether the number of a record or its time fits.
+        let fits = batch.seq < crate::side::MOST && batch.time >> 63 == 0;
+        (batch.length as usize <= most && fits).then_some(batch)
     }
 
     /// The salt under which `from` would be a header or the copy of one; `None` without the magic.
@@ -414,7 +416,17 @@ mod tests {
             length: MAX_RECORDS as u32 + 1,
             ..batch()
         };
-        assert_eq!(Batch::decode(&long.encode(0), 0), None);
+        let late = Batch {
+            time: 1 << 63,
+            ..batch()
+        };
+        let many = Batch {
+            seq: crate::side::MOST,
+            ..batch()
+        };
+        for beyond in [long, late, many] {
+            assert_eq!(Batch::decode(&beyond.encode(0), 0), None);
+        }
     }
 
     #[test]

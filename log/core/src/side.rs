@@ -13,6 +13,9 @@ pub const MAGIC: u64 = u64::from_le_bytes(*b"TAFSIDE1");
 /// A block is closed at the first commit at which it has this many bytes.
 pub const BLOCK: u64 = 256 * 1024;
 
+/// Numbers, sizes and offsets are below: so sums of them fit, whatever an entry says.
+pub const MOST: u64 = 1 << 62;
+
 /// Header: which log file this belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
@@ -116,11 +119,11 @@ impl Header {
         )
     }
 
-    /// `None` for another magic or a wrong checksum.
+    /// `None` for another magic, a wrong checksum or a number beyond [`MOST`].
     #[must_use]
     pub fn decode(bytes: &[u8; ENTRY]) -> Option<Self> {
         let (w, ..) = unpack(bytes)?;
-        (w[0] == MAGIC).then_some(Self {
+        (w[0] == MAGIC && w[4] < MOST).then_some(Self {
             file_no: w[1],
             inode: w[2],
             epoch: w[3],
@@ -151,7 +154,7 @@ impl Entry {
     #[must_use]
     pub fn decode(bytes: &[u8; ENTRY]) -> Option<Self> {
         let (w, crc, _) = unpack(bytes)?;
-        (w[0] == ENTRY_MAGIC).then_some(Self {
+        (w[0] == ENTRY_MAGIC && w[1..4].iter().all(|w| *w < MOST)).then_some(Self {
             offset: w[1],
             length: w[2],
             seq: w[3],
@@ -189,8 +192,9 @@ impl Mark {
     #[must_use]
     pub fn decode(bytes: &[u8; ENTRY]) -> Option<Self> {
         let (w, low, extra) = unpack(bytes)?;
+        let fit = |words: &[u64]| words.iter().all(|w| *w < MOST);
         match w[0] {
-            GAP_MAGIC => Some(Self::Gap {
+            GAP_MAGIC if fit(&w[1..5]) => Some(Self::Gap {
                 offset: w[1],
                 seq: w[2],
                 count: w[3],
@@ -199,7 +203,7 @@ impl Mark {
                 until: extra,
                 cause: low,
             }),
-            RUN_MAGIC => Some(Self::Run {
+            RUN_MAGIC if fit(&w[1..3]) => Some(Self::Run {
                 offset: w[1],
                 seq: w[2],
                 time: w[3],
@@ -256,6 +260,8 @@ mod tests {
             assert_eq!(Entry::decode(&mark.encode()), None);
         }
         assert_eq!(Mark::decode(&entry.encode()), None);
+        let beyond = Entry { seq: MOST, ..entry };
+        assert_eq!(Entry::decode(&beyond.encode()), None);
         for bit in 0..ENTRY * 8 {
             let mut bytes = entry.encode();
             bytes[bit / 8] ^= 1 << (bit % 8);

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::table::{Place, Table};
 use super::{FRAME_MAX, Raw, gzip, pread, zstd};
@@ -22,8 +22,8 @@ pub(crate) struct Frames {
     input: Vec<u8>,
     /// The table was made anew from the frames.
     rebuilt: bool,
-    /// Whether the table was compared with the frames already.
-    trusted: bool,
+    /// What the frames themselves say, once one of them could not be decoded.
+    walked: Option<Table>,
     table_path: Option<PathBuf>,
 }
 
@@ -69,14 +69,14 @@ impl Frames {
             older: 0,
             input: Vec::new(),
             rebuilt,
-            trusted: rebuilt,
+            walked: None,
             table_path: None,
         }
     }
 
     pub(crate) fn zstd(file: File) -> io::Result<Self> {
         let (table, rebuilt) = match zstd::seek_table(&file)? {
-            Some(table) => (table, false),
+            Some(found) => found,
             None => (zstd::walk(&file)?, true),
         };
         let codec = Codec::Zstd(::zstd::bulk::Decompressor::new()?);
@@ -122,6 +122,16 @@ impl Frames {
         self.rebuilt
     }
 
+    /// Where the table of a gzip file is kept, if there is such a place.
+    pub(crate) fn table_path(&self) -> Option<&Path> {
+        self.table_path.as_deref()
+    }
+
+    /// A table should be there: zstd has it inside, gzip has a place for it or not.
+    pub(crate) fn has_table(&self) -> bool {
+        matches!(self.codec, Codec::Zstd(_)) || self.table_path.is_some()
+    }
+
     pub(crate) fn read_at(&mut self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut done = 0;
         while done < buf.len() {
@@ -139,7 +149,7 @@ impl Frames {
                 // The whole frame is wanted: decoded to where it belongs.
                 let into = &mut buf[done..done + size];
                 if !Self::decode(&self.file, &mut self.codec, &mut self.input, place, into)? {
-                    if self.mistrust()? {
+                    if self.mistrust(place)? {
                         continue;
                     }
                     into.fill(0);
@@ -153,7 +163,7 @@ impl Frames {
                 cached.plain.resize(size, 0);
                 let plain = &mut cached.plain;
                 if !Self::decode(&self.file, &mut self.codec, &mut self.input, place, plain)? {
-                    if self.mistrust()? {
+                    if self.mistrust(place)? {
                         continue;
                     }
                     self.cache[slot].plain.fill(0);
@@ -165,26 +175,34 @@ impl Frames {
         Ok(done)
     }
 
-    /// A frame could not be decoded: once a file it is seen whether the table is to blame. `true`:
-    /// it was made anew.
-    fn mistrust(&mut self) -> io::Result<bool> {
-        if self.trusted {
+    /// A frame could not be decoded: sees whether the table is to blame. `true`: it was made anew.
+    fn mistrust(&mut self, place: Place) -> io::Result<bool> {
+        if self.rebuilt {
             return Ok(false);
         }
-        self.trusted = true;
-        let walked = match self.codec {
-            Codec::Zstd(_) => Some(zstd::walk(&self.file)?),
-            Codec::Gzip(_) => gzip::walk(&self.file)?,
-        };
-        let Some(walked) = walked else {
+        if self.walked.is_none() {
+            self.walked = match self.codec {
+                Codec::Zstd(_) => Some(zstd::walk(&self.file)?),
+                Codec::Gzip(_) => gzip::walk(&self.file)?,
+            };
+        }
+        // A frame's header may be damaged as well as the table: who is right is seen by decoding.
+        let walked = self.walked.as_ref();
+        let other = walked.and_then(|walked| walked.starting(place.at));
+        let Some(other) = other.filter(|other| *other != place) else {
             return Ok(false);
         };
-        // Damage in a frame's header hides its size from a walk, so a table that has the longer
-        // plain file is the better one.
-        if walked.sizes() == self.table.sizes() || walked.plain() < self.table.plain() {
+        let mut plain = vec![0; other.plain_size as usize];
+        if !Self::decode(
+            &self.file,
+            &mut self.codec,
+            &mut self.input,
+            other,
+            &mut plain,
+        )? {
             return Ok(false);
         }
-        self.table = walked;
+        self.table = self.walked.take().unwrap_or_default();
         self.rebuilt = true;
         self.cache = Default::default();
         Ok(true)

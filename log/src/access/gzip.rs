@@ -147,8 +147,11 @@ pub(super) fn walk(file: &File) -> io::Result<Option<Table>> {
         let got = pread(file, &mut buf, at)?;
         let member = GzipHead::parse(&buf[..got]).and_then(|head| head.member_size());
         let (length, plain) = match member {
-            Some((length, plain)) if at + u64::from(length) <= size => (u64::from(length), plain),
-            Some((_, plain)) => (size - at, plain),
+            Some((length, plain)) if is_end(file, at + u64::from(length), plain)? => {
+                (u64::from(length), plain)
+            }
+            // Its header lies, or it is cut.
+            Some((_, plain)) => (find_member(file, at + 1, size)?.unwrap_or(size) - at, plain),
             None if at == 0 && !resembles_ours(file, size)? => return Ok(None),
             None => {
                 let next = find_member(file, at + 1, size)?.unwrap_or(size);
@@ -164,6 +167,13 @@ pub(super) fn walk(file: &File) -> io::Result<Option<Table>> {
         at += length;
     }
     Ok(Some(table))
+}
+
+/// Whether a member of `plain` bytes ends at `end`: it has its plain size at its end, too.
+fn is_end(file: &File, end: u64, plain: u32) -> io::Result<bool> {
+    let mut told = [0; 4];
+    let got = pread(file, &mut told, end.saturating_sub(4))?;
+    Ok(got == 4 && u32::from_le_bytes(told) == plain)
 }
 
 /// Whether a file whose first header is damaged has a member of ours near its start.

@@ -96,6 +96,11 @@ impl Input {
         }
     }
 
+    /// Whether plain offsets are those of the file itself.
+    pub(crate) fn is_plain(&self) -> bool {
+        matches!(self.kind, Kind::Plain(_))
+    }
+
     /// Whether going back is dear: everything before has to be decoded again.
     pub(crate) fn is_stream(&self) -> bool {
         matches!(self.kind, Kind::Stream(_))

@@ -50,21 +50,32 @@ impl Table {
             return None;
         }
         let sum = self.sums.partition_point(|s| s.1 <= offset) - 1;
+        self.from(sum)
+            .find(|(_, place)| offset < place.plain_at + u64::from(place.plain_size))
+    }
+
+    /// The frame that begins at `at` of the compressed file.
+    pub(crate) fn starting(&self, at: u64) -> Option<Place> {
+        let sum = self.sums.partition_point(|s| s.0 <= at).checked_sub(1)?;
+        let (_, place) = self.from(sum).find(|(_, place)| place.at >= at)?;
+        (place.at == at).then_some(place)
+    }
+
+    /// The frames from sum number `sum` on, with their numbers.
+    fn from(&self, sum: usize) -> impl Iterator<Item = (usize, Place)> {
         let (mut at, mut plain_at) = self.sums[sum];
-        for (n, (size, plain_size)) in self.sizes.iter().enumerate().skip(sum * STEP) {
-            if offset < plain_at + u64::from(*plain_size) {
-                let place = Place {
-                    at,
-                    size: *size,
-                    plain_at,
-                    plain_size: *plain_size,
-                };
-                return Some((n, place));
-            }
+        let sizes = self.sizes.iter().enumerate().skip(sum * STEP);
+        sizes.map(move |(n, (size, plain_size))| {
+            let place = Place {
+                at,
+                size: *size,
+                plain_at,
+                plain_size: *plain_size,
+            };
             at += u64::from(*size);
             plain_at += u64::from(*plain_size);
-        }
-        None
+            (n, place)
+        })
     }
 }
 
@@ -89,5 +100,13 @@ mod tests {
         }
         assert_eq!(table.find(plain), None);
         assert_eq!(table.compressed(), at);
+        for n in 0..300u64 {
+            let at = n * (n + 1) / 2;
+            assert_eq!(table.starting(at).map(|p| p.size), Some(n as u32 + 1));
+            assert_eq!(
+                table.starting(at + 1),
+                (n == 0).then(|| table.starting(1)).flatten()
+            );
+        }
     }
 }

@@ -20,8 +20,9 @@ fn le4(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
 
-/// The seek table at the end of the file; `None` if there is none that fits the file.
-pub(super) fn seek_table(file: &File) -> io::Result<Option<Table>> {
+/// The seek table at the end of the file, and whether it had to be mended; `None` if there is none that
+/// fits the file.
+pub(super) fn seek_table(file: &File) -> io::Result<Option<(Table, bool)>> {
     let size = file.metadata()?.len();
     let Some(footer_at) = size.checked_sub(FOOTER) else {
         return Ok(None);
@@ -64,7 +65,35 @@ pub(super) fn seek_table(file: &File) -> io::Result<Option<Table>> {
         }
         at += n as u64;
     }
-    Ok((table.compressed() == table_at).then_some(table))
+    if table.compressed() != table_at {
+        return Ok(None);
+    }
+    mended(file, table).map(Some)
+}
+
+/// The table has no checksum, so a plain size may be wrong. All of ours but the last are the same; where
+/// that is not so, and for the last, frames are asked themselves.
+fn mended(file: &File, table: Table) -> io::Result<(Table, bool)> {
+    let Some((_, rest)) = table.sizes().split_last() else {
+        return Ok((table, false));
+    };
+    let regular = rest.iter().all(|(_, plain)| *plain == FRAME as u32);
+    let asked = if regular { rest.len() } else { 0 };
+    let mut window = Window::new(file, table.compressed());
+    let (mut out, mut at) = (Table::default(), 0);
+    for (n, (size, plain)) in table.sizes().iter().enumerate() {
+        let mut plain = *plain;
+        if n >= asked
+            && let Some((length, Some(told))) = frame(&mut window, at)?
+            && length == u64::from(*size)
+        {
+            plain = told;
+        }
+        out.push(*size, plain);
+        at += u64::from(*size);
+    }
+    let changed = out.sizes() != table.sizes();
+    Ok((out, changed))
 }
 
 /// Finds the frames by their headers. What is no frame counts as one of our size that cannot be
@@ -79,7 +108,7 @@ pub(super) fn walk(file: &File) -> io::Result<Table> {
             break;
         }
         let (length, plain) = match frame(&mut window, at)? {
-            Some(found) => found,
+            Some((length, plain)) => (length, plain.unwrap_or(FRAME as u32)),
             None => {
                 let next = window.find_magic(at + 1)?;
                 let table_size = 8 * table.sizes().len() as u64 + 8 + FOOTER;
@@ -102,8 +131,8 @@ pub(super) fn walk(file: &File) -> io::Result<Table> {
     Ok(table)
 }
 
-/// Length and plain size of the frame at `at`.
-fn frame(window: &mut Window<'_>, at: u64) -> io::Result<Option<(u64, u32)>> {
+/// Length of the frame at `at`, and its plain size, if it tells it.
+fn frame(window: &mut Window<'_>, at: u64) -> io::Result<Option<(u64, Option<u32>)>> {
     let Some(head) = window.bytes::<5>(at)? else {
         return Ok(None);
     };
@@ -119,7 +148,7 @@ fn frame(window: &mut Window<'_>, at: u64) -> io::Result<Option<(u64, u32)>> {
         _ => 8,
     };
     let mut pos = at + 5 + u64::from(!single) + dictionary;
-    let mut plain = FRAME as u64;
+    let mut plain = None;
     if content > 0 {
         let mut value = 0u64;
         for i in 0..content {
@@ -128,11 +157,11 @@ fn frame(window: &mut Window<'_>, at: u64) -> io::Result<Option<(u64, u32)>> {
             };
             value |= u64::from(byte) << (8 * i);
         }
-        plain = if content == 2 {
+        plain = Some(if content == 2 {
             value.saturating_add(256)
         } else {
             value
-        };
+        });
         pos += content;
     }
     loop {
@@ -155,9 +184,10 @@ fn frame(window: &mut Window<'_>, at: u64) -> io::Result<Option<(u64, u32)>> {
     if head[4] & 4 != 0 {
         pos += 4;
     }
-    let fits =
-        pos <= window.size && plain <= u64::from(FRAME_MAX) && pos - at <= u64::from(FRAME_MAX);
-    Ok(fits.then_some((pos - at, plain as u32)))
+    let fits = pos <= window.size
+        && plain.is_none_or(|plain| plain <= u64::from(FRAME_MAX))
+        && pos - at <= u64::from(FRAME_MAX);
+    Ok(fits.then_some((pos - at, plain.map(|plain| plain as u32))))
 }
 
 /// Small reads of a file, each from a piece that is read at once.

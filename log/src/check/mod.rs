@@ -307,7 +307,7 @@ fn frames(report: &mut Report, path: &std::path::Path, input: &Input) -> std::io
         return Ok(());
     };
     let mut frames = frames.borrow_mut();
-    if frames.is_rebuilt() {
+    if frames.is_rebuilt() && frames.has_table() {
         report.add(Place {
             file: path.to_owned(),
             offset: frames.table().compressed(),

@@ -5,8 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use taffrail_log_core::crc32c;
-use taffrail_log_core::local::{ALIGN, BLOCK, Batch, payload_at};
+use taffrail_log_core::local::{ALIGN, Batch, kind, payload_at};
 use taffrail_log_core::side::{self, ENTRY, Entry, Header, Mark};
 
 use super::{Damage, Report, check};
@@ -14,7 +13,7 @@ use crate::access::{Input, table_bytes};
 use crate::compress::seek_table;
 use crate::error::ReadError;
 use crate::files::{Files, Opened};
-use crate::local::block_crc;
+use crate::local::{spans, tables};
 use crate::query::{LogFiles, LogFormat};
 use crate::scan::{self, read_full};
 use crate::segment::{self, Head, Walk};
@@ -53,11 +52,12 @@ pub fn repair(files: &LogFiles) -> Result<Vec<Repair>, ReadError> {
                 .iter()
                 .any(|p| p.file == path && p.what == what)
         };
-        if damaged(Damage::FrameTable) {
-            let to = frame_table(files, *number, &path, &input).map_err(error)?;
+        if damaged(Damage::FrameTable)
+            && let Some(to) = frame_table(files, &path, &input).map_err(error)?
+        {
             done.push(Repair::FrameTable(to));
         }
-        if n == 0 && input.frames().is_none() {
+        if n == 0 && input.is_plain() {
             let bytes = cut_torn(files, &path, &input).map_err(error)?;
             if bytes > 0 {
                 done.push(Repair::Cut {
@@ -95,16 +95,20 @@ fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::
     Ok(())
 }
 
-fn frame_table(files: &LogFiles, number: u64, path: &Path, input: &Input) -> io::Result<PathBuf> {
+fn frame_table(files: &LogFiles, path: &Path, input: &Input) -> io::Result<Option<PathBuf>> {
     let Some(frames) = input.frames() else {
-        return Ok(path.to_owned());
+        return Ok(None);
     };
     let frames = frames.borrow();
     let table = frames.table();
     if files.format == LogFormat::JsonFile {
-        let to = files.index_dir.join(format!("{number}.gz"));
-        replace(&to, |file| file.write_all(&table_bytes(table.sizes())))?;
-        return Ok(to);
+        // Without its number a file has no place for a table.
+        let Some(to) = frames.table_path() else {
+            return Ok(None);
+        };
+        fs::create_dir_all(&files.index_dir)?;
+        replace(to, |file| file.write_all(&table_bytes(table.sizes())))?;
+        return Ok(Some(to.to_owned()));
     }
     replace(path, |file| {
         let mut from = File::open(path)?;
@@ -112,7 +116,7 @@ fn frame_table(files: &LogFiles, number: u64, path: &Path, input: &Input) -> io:
         io::copy(&mut frames, file)?;
         file.write_all(&seek_table(table.sizes()))
     })?;
-    Ok(path.to_owned())
+    Ok(Some(path.to_owned()))
 }
 
 /// Cuts the current file behind its last whole record or batch, if nothing readable follows.
@@ -124,10 +128,11 @@ fn cut_torn(files: &LogFiles, path: &Path, input: &Input) -> io::Result<u64> {
             Head::Salt(salt, _) => {
                 let mut walk = Walk::new(input, salt, size);
                 match walk.last(None)? {
-                    Some((at, batch)) if is_whole(input, at, &batch, size)? => at + batch.size(),
-                    // A last batch that is cut by the file's end.
-                    Some((at, batch)) if at + batch.size() > size => at,
-                    Some(_) => size,
+                    Some((at, batch)) => match last_batch(input, at, &batch, size)? {
+                        Last::Whole => at + batch.size(),
+                        Last::Torn => at,
+                        Last::Damaged => size,
+                    },
                     None => size,
                 }
             }
@@ -140,20 +145,34 @@ fn cut_torn(files: &LogFiles, path: &Path, input: &Input) -> io::Result<u64> {
     Ok(size - end.min(size))
 }
 
-fn is_whole(input: &Input, at: u64, batch: &Batch, size: u64) -> io::Result<bool> {
-    if at + batch.size() > size {
-        return Ok(false);
-    }
+/// What is left of a segment's last batch.
+enum Last {
+    Whole,
+    /// Cut by the file's end, and no record of it can be read.
+    Torn,
+    Damaged,
+}
+
+fn last_batch(input: &Input, at: u64, batch: &Batch, size: u64) -> io::Result<Last> {
     let start = payload_at(batch.length);
-    let mut bytes = vec![0; start + batch.length as usize];
-    if read_full(input, &mut bytes, at)? < bytes.len() {
-        return Ok(false);
-    }
-    let (head, payload) = bytes.split_at(start);
-    Ok(payload
-        .chunks(BLOCK)
-        .enumerate()
-        .all(|(n, block)| crc32c::update(0, block) == block_crc(batch, &head[ALIGN..], n)))
+    let mut bytes = vec![0; batch.size() as usize];
+    read_full(input, &mut bytes, at)?;
+    let payload = &bytes[start..start + batch.length as usize];
+    let mut whole = Vec::new();
+    spans(batch, tables(batch, &bytes), payload, &mut whole);
+    let kept: usize = whole.iter().map(|span| span.to - span.from).sum();
+    Ok(if at + batch.size() > size {
+        // As readers do: what is cut off is zeros, and the whole blocks before it are read.
+        if kept == 0 || batch.kind != kind::RECORDS {
+            Last::Torn
+        } else {
+            Last::Damaged
+        }
+    } else if kept == payload.len() {
+        Last::Whole
+    } else {
+        Last::Damaged
+    })
 }
 
 /// Makes the side file of a segment anew.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use taffrail_log::{Codec, Format, LogFiles, LogFormat, Query, Reader, compress};
 use taffrail_log_core::capture::{self, Buffers, Log, Ring};
@@ -30,7 +31,7 @@ struct Disk {
     log: File,
     side: File,
     committed: Slot,
-    attrs: String,
+    attrs: Rc<str>,
     run: u32,
     max_size: u64,
     now: u64,
@@ -90,12 +91,12 @@ impl Log for Disk {
 }
 
 impl Disk {
-    fn format(&self) -> capture::Format<'static> {
+    fn format<'a>(&self, attrs: &'a str) -> capture::Format<'a> {
         capture::Format {
             local: self.files.format == LogFormat::Local,
             run: self.run,
             max_size: self.max_size,
-            attrs: self.attrs.clone().leak().as_bytes(),
+            attrs: attrs.as_bytes(),
             discard: false,
         }
     }
@@ -129,7 +130,8 @@ impl Disk {
             slot.offset = ALIGN as u64;
             slot.block_offset = slot.offset;
             slot.attrs_at = 0;
-            let format = self.format();
+            let attrs = Rc::clone(&self.attrs);
+            let format = self.format(&attrs);
             let time = self.now.max(slot.last_time);
             segment::write_attrs(self, slot, &format, time).unwrap();
         }
@@ -190,9 +192,9 @@ impl Written {
             side: scratch(),
             committed: slot,
             attrs: if attrs.is_empty() {
-                String::new()
+                "".into()
             } else {
-                serde_json::to_string(attrs).unwrap()
+                serde_json::to_string(attrs).unwrap().into()
             },
             run: 1,
             max_size,
@@ -281,7 +283,8 @@ impl Written {
             out: &mut out,
             line: &mut line,
         };
-        let format = self.disk.format();
+        let attrs = Rc::clone(&self.disk.attrs);
+        let format = self.disk.format(&attrs);
         let mut ring = Ring::new(&mut self.rings[stream]);
         let (disk, slot) = (&mut self.disk, &mut self.slot);
         match bytes {
@@ -302,17 +305,16 @@ impl Written {
 
     /// In which file the records from `mark` on are: by the first numbers of the side files.
     fn place(&mut self, mark: usize, from: u64) {
+        let first = |number: u64| {
+            let bytes = std::fs::read(self.files.index_dir.join(number.to_string())).unwrap();
+            Header::decode(bytes.first_chunk().unwrap())
+                .unwrap()
+                .first_seq
+        };
+        let firsts: Vec<(u64, u64)> = (from..=self.slot.file_no).map(|n| (n, first(n))).collect();
         for want in &mut self.want[mark..] {
-            want.file = (from..=self.slot.file_no)
-                .rev()
-                .find(|n| {
-                    let bytes = std::fs::read(self.files.index_dir.join(n.to_string())).unwrap();
-                    Header::decode(bytes.first_chunk().unwrap())
-                        .unwrap()
-                        .first_seq
-                        <= want.seq
-                })
-                .unwrap();
+            let (number, _) = firsts.iter().rev().find(|f| f.1 <= want.seq).unwrap();
+            want.file = *number;
         }
     }
 
@@ -337,7 +339,8 @@ impl Written {
     /// The streams end.
     pub fn end(&mut self, time: u64) {
         self.end_streams(time);
-        let format = self.disk.format();
+        let attrs = Rc::clone(&self.disk.attrs);
+        let format = self.disk.format(&attrs);
         capture::end_log(&mut self.disk, &mut self.slot, &format).unwrap();
     }
 
@@ -366,7 +369,8 @@ impl Written {
         self.slot.run_marked = 0;
         self.slot.attrs_at = 0;
         if self.is_local() {
-            let format = self.disk.format();
+            let attrs = Rc::clone(&self.disk.attrs);
+            let format = self.disk.format(&attrs);
             let at = time.max(self.slot.last_time);
             segment::write_attrs(&mut self.disk, &mut self.slot, &format, at).unwrap();
         }
@@ -380,6 +384,11 @@ impl Written {
 
     /// Compresses a closed file, with or without its table.
     pub fn compress(&self, number: u64, table: bool) -> Option<PathBuf> {
+        Some(self.compress_told(number, table)?.0)
+    }
+
+    /// The same; gives compressed and plain sizes of the frames, too.
+    pub fn compress_told(&self, number: u64, table: bool) -> Option<(PathBuf, Vec<(u32, u32)>)> {
         let path = self.path(number);
         if number >= self.slot.file_no || !path.exists() {
             return None;
@@ -387,10 +396,11 @@ impl Written {
         let to = compressed_name(&self.files, &path);
         let done = compress_to(&self.files, &path, &to);
         if table && !done.is_empty() {
-            std::fs::write(self.files.index_dir.join(format!("{number}.gz")), done).unwrap();
+            std::fs::write(self.files.index_dir.join(format!("{number}.gz")), &done).unwrap();
         }
         std::fs::remove_file(path).unwrap();
-        Some(to)
+        let sizes = frame_sizes(&self.files, &to, &done);
+        Some((to, sizes))
     }
 
     /// Moves a closed file into the spool.
@@ -414,12 +424,49 @@ impl Written {
     }
 }
 
+/// What a log of `format` makes of a record's bytes: json-file cannot hold what is no UTF-8.
+pub fn stored(format: LogFormat, bytes: &[u8]) -> Vec<u8> {
+    if format == LogFormat::Local {
+        return bytes.to_vec();
+    }
+    let mut out = Vec::new();
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let n = std::str::from_utf8(rest).map_or_else(|e| e.valid_up_to(), str::len);
+        out.extend_from_slice(&rest[..n]);
+        rest = &rest[n..];
+        if !rest.is_empty() {
+            out.extend_from_slice("\u{fffd}".as_bytes());
+            rest = &rest[1..];
+        }
+    }
+    out
+}
+
 pub fn compressed_name(files: &LogFiles, path: &Path) -> PathBuf {
     let end = match files.format {
         LogFormat::Local => "zst",
         LogFormat::JsonFile => "gz",
     };
     PathBuf::from(format!("{}.{end}", path.display()))
+}
+
+/// Sizes of a compressed file's frames: by the table, or the seek table at the file's end.
+fn frame_sizes(files: &LogFiles, path: &Path, table: &[u8]) -> Vec<(u32, u32)> {
+    let number = |bytes: &[u8]| u32::from_le_bytes(bytes.try_into().unwrap());
+    let packed = std::fs::read(path).unwrap();
+    let entries = match files.format {
+        LogFormat::JsonFile => &table[12..table.len() - 4],
+        LogFormat::Local => {
+            let (rest, footer) = packed.split_at(packed.len() - 9);
+            let count = number(&footer[..4]) as usize;
+            &rest[rest.len() - 8 * count..]
+        }
+    };
+    entries
+        .chunks(8)
+        .map(|entry| (number(&entry[..4]), number(&entry[4..])))
+        .collect()
 }
 
 /// Compresses a file; gives the frame table.
