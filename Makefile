@@ -10,7 +10,7 @@ E2E_THREADS ?= 2
 
 .DEFAULT_GOAL := help
 
-.PHONY: help build check test test-unit test-e2e test-faults test-dockerd fuzz bench bench-log demo docs release install clean peers workload
+.PHONY: help build check test test-unit test-e2e test-faults test-volume test-dockerd fuzz bench bench-log demo docs release install clean peers workload
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,7 +30,7 @@ peers: ## libseccomp, runc, crun, busybox, Docker and what else the tests compar
 	@sh scripts/install-peers.sh test
 
 workload: $(TARGET)/workload
-$(TARGET)/workload: tests/workload/main.rs
+$(TARGET)/workload: tests/workload/main.rs tests/workload/hostile.rs
 	@mkdir -p $(TARGET)
 	rustc --edition 2024 -O -C target-feature=+crt-static -C panic=abort -C strip=symbols -o $@ $<
 
@@ -47,14 +47,17 @@ test-faults: peers build workload ## 500 kills of monitors and 50 of the daemon
 	TAFFRAIL_TEST_MONITOR_KILLS=500 TAFFRAIL_TEST_KEEPER_KILLS=60 TAFFRAIL_TEST_DAEMON_KILLS=50 TAFFRAIL_TEST_STEP_WAIT_MS=5000 \
 		$(CARGO) test --locked --test e2e -- --nocapture --test-threads 1 kill_
 
+test-volume: peers build workload ## 8 million lines through each log format, rotated, compressed and followed; VOLUME=n for another number
+	TAFFRAIL_TEST_VOLUME_LINES=$(or $(VOLUME),8000000) $(CARGO) test --locked --test e2e -- --nocapture --test-threads 1 logs_volume::
+
 test-dockerd: peers workload ## the cases themselves, on Docker Engine
 	TAFFRAIL_TEST_ENGINE=dockerd $(CARGO) test --locked --test e2e -- --test-threads $(E2E_THREADS) $(CASES)
 
 exam: peers build ## the docker CLI on Docker Engine and here, command by command; CASES="ps logs" names some
 	python3 tests/exam/exam.py --bin $(FAST) --jobs 2 $(CASES)
 
-fuzz: ## a minute for each target (needs cargo-fuzz and a nightly toolchain)
-	@sh scripts/fuzz.sh
+fuzz: ## a minute for each target (needs cargo-fuzz); CASES="segment grep" names some
+	@sh scripts/fuzz.sh $(CASES)
 
 bench: build workload ## beside cat, dockerd and podman in one run, as root; prints a table
 	@sh scripts/install-peers.sh bench

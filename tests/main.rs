@@ -23,6 +23,7 @@ mod log_check;
 mod logs_kept;
 mod logs_read;
 mod logs_several;
+mod logs_volume;
 mod long_lines;
 mod memory;
 mod metrics;

@@ -4,6 +4,8 @@
 //! `S NNNNNNNNNN CCCCCCCC filler\n`, where S is `o` or `e` (the stream), N counts from 0 for each stream and C is
 //! FNV-1a over the stream letter, the number and the filler. `tests/harness/judge.rs` is the other side of this.
 
+mod hostile;
+
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::FromRawFd;
@@ -235,6 +237,23 @@ fn bytes(options: &Options) -> i32 {
     options.number("exit", 0) as i32
 }
 
+/// size=BYTES seed=N: what `hostile.rs` makes of the seed, in writes of many sizes.
+fn hostile(options: &Options) -> i32 {
+    let size = options.number("size", 1_000_000) as usize;
+    let data = hostile::bytes(options.number("seed", 1), size);
+    let mut out = stream(1);
+    let mut rest = &data[..];
+    let mut step = 1;
+    while !rest.is_empty() {
+        let (now, later) = rest.split_at(step.min(rest.len()));
+        flush(&mut out, &mut now.to_vec());
+        rest = later;
+        step = step * 7 % 99_991 + 1;
+    }
+    std::mem::forget(out);
+    0
+}
+
 /// Copies stdin to stdout until its end; `stdin ends at N bytes` on stderr.
 fn echo() -> i32 {
     let mut buffer = vec![0; 65536];
@@ -308,6 +327,7 @@ fn main() {
         "lines" => lines(&options),
         "long" => long(&options),
         "bytes" => bytes(&options),
+        "hostile" => hostile(&options),
         "echo" => echo(),
         "trap" => trap(&options),
         "reopen" => reopen(),
