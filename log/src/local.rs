@@ -339,7 +339,13 @@ impl Reader {
     /// Whether a header can stand behind the damage: a copy of an older place cannot.
     fn is_next(&self, batch: &Batch) -> bool {
         match self.seq {
-            Some(seq) => (u64::from(batch.epoch), batch.seq) >= seq || batch.kind == kind::GAP,
+            Some(seq) => {
+                // One that begins before the wanted record may still have it.
+                let end = segment::end_of(batch);
+                (u64::from(batch.epoch), batch.seq) >= seq
+                    || (end.epoch, end.seq) > seq
+                    || batch.kind == kind::GAP
+            }
             None => true,
         }
     }

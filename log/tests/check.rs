@@ -526,3 +526,19 @@ fn printed_headers_do_not_choose_the_salt() {
     edit(&log.path(1), |bytes| bytes[20] ^= 1);
     assert_eq!(lines(&log).0, all);
 }
+
+/// A header is damaged whose batch has a copy of it: a read from a record within finds it, too.
+#[test]
+fn a_cursor_within_a_batch_with_a_damaged_header() {
+    let log = log(LogFormat::Local);
+    let query = Query {
+        after: Some(taffrail_log::Cursor { epoch: 1, seq: 250 }),
+        ..Query::all()
+    };
+    let want = drain(&mut log.open(query.clone(), Format::default()));
+    edit(&log.path(1), |bytes| {
+        let (at, _) = batches(bytes, 0xfeed_0001)[2];
+        bytes[at + 9] ^= 1;
+    });
+    assert_eq!(drain(&mut log.open(query, Format::default())), want);
+}
