@@ -114,6 +114,27 @@ fn rotated_and_compressed_logs_are_whole() {
     daemon.finish();
 }
 
+/// Files turn over all the time while closed ones are compressed: each keeps its own contents.
+#[test]
+fn compressed_while_it_rotates() {
+    need!(taffrail_only());
+    let daemon = Daemon::start();
+    for driver in &formats(&daemon) {
+        let options = options(driver, "max-size=100k", "max-file=1000", "compress=true");
+        let lines = sized("TAFFRAIL_TEST_ROTATING_LINES", 200_000);
+        let id = daemon.workload(
+            &options,
+            &["lines", &format!("lines={lines}"), "size=100", "rate=40000"],
+        );
+        assert_eq!(daemon.wait_exit(&id, 300), 0);
+        wait_compressed(&daemon, &id);
+        logs::cli(&daemon, &id, &[], 300).assert_complete(lines, 0, driver);
+        let checked = daemon.taffrail(["log-check", &id]).deadline(60).output();
+        assert_eq!(checked.code, 0, "{driver}: {checked}");
+    }
+    daemon.finish();
+}
+
 /// The daemon is killed while it compresses: nothing is lost, and the next one goes on.
 #[test]
 fn killed_while_it_compresses() {

@@ -21,6 +21,8 @@ use crate::daemon::Daemon;
 
 /// How often the thread looks for closed files.
 const PERIOD: Duration = Duration::from_secs(1);
+/// How long a rotation is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// A container whose file could not be compressed is left alone for so long.
 const PAUSE: Duration = Duration::from_secs(60);
 
@@ -207,10 +209,8 @@ fn replace(
     container: &Container,
     file: &Closed,
 ) -> io::Result<Option<Compressed>> {
-    let input = match File::open(&file.plain) {
-        Ok(input) => input,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
+    let Some(input) = open(container, file)? else {
+        return Ok(None);
     };
     let tmp = container.dir().join("tmp");
     let made = DirBuilder::new().mode(0o700).create(&tmp);
@@ -238,6 +238,56 @@ fn replace(
     Ok(if published? { done? } else { None })
 }
 
+/// Opens the file that has the number now, whatever its name was when it was found: a rotation
+/// renames all files of a json-file log, and one file's contents must never take another's place.
+/// `None`: it is gone, is compressed, or its number is not known while the container runs.
+fn open(container: &Container, file: &Closed) -> io::Result<Option<File>> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let capture = container.capture();
+        let before = capture.as_ref().and_then(|capture| capture.committed());
+        let path = match (&before, file.number) {
+            (None, _) => file.plain.clone(),
+            (Some(_), None) => return Ok(None),
+            (Some(now), Some(number)) if number >= now.file_no => return Ok(None),
+            (Some(now), Some(number)) => container.log_file_path(now.file_no, number),
+        };
+        let opened = File::open(path);
+        // Names are those of before the open if no rotation began or ended since.
+        let after = container.capture().and_then(|capture| capture.committed());
+        let same = match (&before, &after) {
+            (None, None) => container.capture().is_none() == capture.is_none(),
+            (Some(a), Some(b)) => !a.rotating && !b.rotating && a.file_no == b.file_no,
+            _ => false,
+        };
+        if same {
+            return match opened {
+                Ok(input) => Ok(is_numbered(container, file, &input)?.then_some(input)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(error),
+            };
+        }
+        if Instant::now() > end {
+            return Err(io::ErrorKind::ResourceBusy.into());
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Whether a file is the one that its number's side file tells of. One without a side file is
+/// believed.
+fn is_numbered(container: &Container, file: &Closed, input: &File) -> io::Result<bool> {
+    let Some(number) = file.number else {
+        return Ok(true);
+    };
+    let mut head = [0; ENTRY];
+    let index = container.index_dir().join(number.to_string());
+    let read = File::open(index).and_then(|mut f| io::Read::read_exact(&mut f, &mut head));
+    let header = read.ok().and_then(|()| Header::decode(&head));
+    let inode = input.metadata()?.ino();
+    Ok(header.is_none_or(|h| h.file_no == number && h.inode == inode))
+}
+
 /// Writes the compressed form to `path`, on the disk when this returns. `None`: nobody wants it.
 fn pack(
     daemon: &Arc<Daemon>,
@@ -249,12 +299,19 @@ fn pack(
     let length = input.metadata()?.len();
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o640);
-    let output = options.open(path)?;
+    // Under its name a monitor finds it whole, also one that answers a request of long ago.
+    let mut part = path.as_os_str().to_owned();
+    part.push(".part");
+    let part = PathBuf::from(part);
+    let output = options.open(&part)?;
     let mut wanted = |_| daemon.check_not_ending().is_ok() && container.dir().exists();
-    let Some(done) = compress(file.codec, input, length, &output, &mut wanted)? else {
-        return Ok(None);
+    let done = compress(file.codec, input, length, &output, &mut wanted)
+        .and_then(|done| output.sync_all().map(|()| done));
+    let Ok(Some(done)) = done else {
+        let _ = fs::remove_file(&part);
+        return done;
     };
-    output.sync_all()?;
+    fs::rename(part, path)?;
     if let Some(number) = file.number
         && !done.table.is_empty()
         && let Err(error) = fs::write(

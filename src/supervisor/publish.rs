@@ -70,7 +70,9 @@ impl Capture {
             Ok(Ok(0)) => Ok(()),
             Ok(Ok(errno)) => Err(io::Error::from_raw_os_error(errno)),
             _ => {
-                self.publishes().inner().open.remove(&number);
+                let mut inner = self.publishes().inner();
+                inner.open.remove(&number);
+                inner.unsent.retain(|unsent| *unsent != number);
                 Err(io::ErrorKind::TimedOut.into())
             }
         }
