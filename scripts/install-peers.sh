@@ -13,11 +13,13 @@ missing() { # program package
 missing cc gcc
 [ -e /usr/include/stdlib.h ] || packages="$packages libc6-dev"
 # The built-in runtime is linked with it; without it, it refuses containers with a seccomp profile.
-if ! ls /usr/lib/*/libseccomp.a /usr/lib64/libseccomp.a /usr/lib/libseccomp.a >/dev/null 2>&1; then
-	packages="$packages libseccomp-dev"
-fi
+found=
+for library in /usr/lib/*/libseccomp.a /usr/lib64/libseccomp.a /usr/lib/libseccomp.a; do
+	[ ! -e "$library" ] || found=1
+done
+[ -n "$found" ] || packages="$packages libseccomp-dev"
 # The test image is a static busybox; the package `busybox` alone is not always static.
-if ! command -v busybox >/dev/null 2>&1 || grep -q ld-linux "$(command -v busybox)"; then
+if ! command -v busybox >/dev/null 2>&1 || ldd "$(command -v busybox)" >/dev/null 2>&1; then
 	packages="$packages busybox-static"
 fi
 case $what in

@@ -25,7 +25,7 @@ use crate::cgroup::{self, Layout};
 use crate::payload::{HOME_UNSET, Payload};
 use crate::spec::{self, Loaded};
 use crate::state::{Record, new_record, start_time};
-use crate::{devices, filter, report};
+use crate::{devices, filter, proc_mounts, report};
 
 /// Folder of filters below `--root`. No container has this name: ids have no `@`.
 const FILTERS: &str = "@filters";
@@ -119,6 +119,7 @@ fn make(
         cgroup,
     } = loaded;
     check_binds(&rootfs, &spec)?;
+    proc_mounts::check(&rootfs, &spec)?;
     let payload = payload(&mut spec, layout, &cgroup, &root.join(FILTERS))?;
     working_dir(&rootfs, &spec);
     check_sysctls(&spec)?;
@@ -278,6 +279,7 @@ fn payload(
         (size != (0, 0)).then_some(size)
     });
     let mut env = process.env().clone().unwrap_or_default();
+    env.retain(|e| e != "HOME=");
     if !env.iter().any(|e| e.starts_with("HOME=")) {
         env.push(HOME_UNSET.to_owned());
         process.set_env(Some(env));

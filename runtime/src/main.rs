@@ -10,6 +10,7 @@ mod create;
 mod devices;
 mod filter;
 mod payload;
+mod proc_mounts;
 mod report;
 mod seal;
 mod spec;

@@ -267,7 +267,7 @@ fn check_working_dir(rootfs: &Rootfs, config: &ContainerConfig) -> Result<(), Ru
 }
 
 /// Docker's variables, then the container's; a later one replaces an earlier, one without `=`
-/// removes it. `HOME` comes from passwd unless it is set.
+/// removes it. `HOME` comes from passwd unless it is set to something.
 fn environment(config: &ContainerConfig, hostname: &str, user: &ExecUser) -> Vec<String> {
     let mut out = vec![DEFAULT_PATH.to_owned(), format!("HOSTNAME={hostname}")];
     if config.tty {
@@ -285,8 +285,11 @@ fn environment(config: &ContainerConfig, hostname: &str, user: &ExecUser) -> Vec
             (None, false) => {}
         }
     }
-    if !out.iter().any(|e| e.starts_with("HOME=")) {
-        out.push(format!("HOME={}", user.home));
+    // An empty one counts as none.
+    match out.iter().position(|e| key(e) == "HOME") {
+        Some(n) if out[n] == "HOME=" => out[n] = format!("HOME={}", user.home),
+        Some(_) => {}
+        None => out.push(format!("HOME={}", user.home)),
     }
     out
 }
@@ -481,6 +484,11 @@ mod tests {
         assert_eq!(
             environment(&config, "web", &user),
             ["PATH=/x", "HOSTNAME=web", "HOME=/y"]
+        );
+        config.env = vec!["HOME=".into()];
+        assert_eq!(
+            environment(&config, "web", &user),
+            [DEFAULT_PATH, "HOSTNAME=web", "HOME=/root"]
         );
     }
 
