@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{Flock, FlockArg};
+
 use crate::harness::daemon::{Options, read_tally, taffrail_only, wait_tally};
 use crate::harness::judge::Judge;
 use crate::harness::{Daemon, binary, logs, procs, sized, skip, wait_for};
@@ -480,6 +482,33 @@ fn the_keeper_and_all_together() {
     for writer in [&pipe, &local, &terminal] {
         writer.judge(&daemon);
     }
+    daemon.finish();
+}
+
+/// A keeper that finds the root held, as by one that is dying, ends at once; it is not the last attempt.
+#[test]
+fn a_keeper_that_cannot_begin_is_started_again() {
+    need!(ready());
+    let daemon = Daemon::start();
+    let writer = writer(&daemon, "pipe", &ROTATING, &["rate=20000", "stream=both"]);
+    let path = daemon.exec_root.join("keeper.lock");
+    let held = wait_for("the keeper's lock", Duration::from_secs(30), || {
+        if let Some(keeper) = daemon.keeper() {
+            keeper.kill();
+        }
+        let file = std::fs::File::open(&path).expect("the lock");
+        Flock::lock(file, FlockArg::LockExclusiveNonblock).ok()
+    });
+    let started = || daemon.log().matches("keeper started").count();
+    let before = started();
+    wait_for("two attempts in vain", Duration::from_secs(30), || {
+        (started() >= before + 2).then_some(())
+    });
+    drop(held);
+    wait_for("a keeper", Duration::from_secs(30), || daemon.keeper());
+    daemon.monitor(&writer.id).expect("a monitor").kill();
+    writer.advances(1000);
+    writer.judge(&daemon);
     daemon.finish();
 }
 

@@ -245,7 +245,7 @@ fn what_cannot_be_done_is_refused_by_name() {
         (
             "/linux/sysctl",
             json!({"net.ipv4.no_such": "1"}),
-            "this kernel has no net.ipv4.no_such",
+            "open /proc/sys/net/ipv4/no_such: no such file or directory",
         ),
         (
             "/linux/resources",

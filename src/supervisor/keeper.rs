@@ -18,6 +18,11 @@ type Boxed = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// How long a keeper has to come up, or to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// A keeper that was started and cannot be reached for so long is started again; of two the second
+/// ends at once.
+const START_AGAIN: Duration = Duration::from_millis(500);
+/// Longest pause between two attempts to have a keeper again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 struct Request {
     message: Message,
@@ -62,7 +67,7 @@ impl Keeper {
         }
         let deadline = tokio::time::Instant::now() + PATIENCE;
         let mut pause = Duration::from_millis(1);
-        let mut started = false;
+        let mut started: Option<tokio::time::Instant> = None;
         let socket = loop {
             if let Ok(socket) = SeqPacket::connect(&self.exec_root, "keeper.sock") {
                 let hello = Message::new(kind::HELLO, [0; 32]);
@@ -72,8 +77,10 @@ impl Keeper {
                     break socket;
                 }
             }
-            if !started {
-                started = true;
+            // One that was started may have died before it could be reached, or have found the root
+            // still held by one that was dying.
+            if started.is_none_or(|at| at.elapsed() > START_AGAIN) {
+                started = Some(tokio::time::Instant::now());
                 self.start()?;
             }
             if tokio::time::Instant::now() > deadline {
@@ -222,8 +229,11 @@ async fn talk(
 
 fn reconnect(supervisor: Arc<Supervisor>) -> Boxed {
     Box::pin(async move {
-        if let Err(error) = supervisor.keeper.ensure().await {
-            tracing::error!(%error, "no keeper; containers run on, but a monitor that dies now is not replaced");
+        let mut pause = Duration::from_secs(1);
+        while let Err(error) = supervisor.keeper.ensure().await {
+            tracing::error!(%error, ?pause, "no keeper; containers run on, but a monitor that dies now is not replaced; trying again");
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     })
 }
