@@ -178,6 +178,19 @@ fn rm_leaves_nothing_and_frees_the_name() {
     daemon.finish();
 }
 
+/// Also of one that could not be started: whoever gets the error finds the name free.
+#[test]
+fn rm_is_done_when_a_start_has_failed() {
+    need!(ready());
+    let daemon = Daemon::start();
+    for _ in 0..10 {
+        let options = ["--name", "never"];
+        run(&daemon, &options, &["nosuchprogram"]).code(127);
+        daemon.docker(["ps", "-aq"]).output().stdout_is("");
+    }
+    daemon.finish();
+}
+
 #[test]
 fn names_are_checked_and_unique() {
     need!(ready());

@@ -28,7 +28,7 @@ impl Daemon {
         self: &Arc<Self>,
         container: &Arc<Container>,
     ) -> Result<(), ApiError> {
-        let _verb = container.verb.lock().await;
+        let verb = container.verb.lock().await;
         self.check_not_ending()?;
         match container.inner().record.state.status {
             Status::Paused => {
@@ -66,9 +66,9 @@ impl Daemon {
                     inner.notify();
                 }
                 if auto_remove {
-                    // Needs the lock that is held here, and must not hold up the answer.
-                    let (daemon, container) = (Arc::clone(self), Arc::clone(container));
-                    tokio::spawn(async move { daemon.auto_remove(&container).await });
+                    // Who is told of the failure finds nothing left, as with Docker.
+                    drop(verb);
+                    self.auto_remove(container).await;
                 }
                 Err(ApiError::new(failure.kind, failure.message))
             }
