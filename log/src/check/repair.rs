@@ -125,7 +125,9 @@ fn cut_torn(files: &LogFiles, path: &Path, input: &Input) -> io::Result<u64> {
     let end = match files.format {
         LogFormat::JsonFile => scan::last_line_end(input, size)?,
         LogFormat::Local => match segment::head(input, size)? {
-            Head::Salt(salt, _) => {
+            // Without its header a segment's salt is what its batches say: none of them, whole or
+            // not, is taken away.
+            Head::Salt(salt, Some(_)) => {
                 let mut walk = Walk::new(input, salt, size);
                 match walk.last(None)? {
                     Some((at, batch)) => match last_batch(input, at, &batch, size)? {
