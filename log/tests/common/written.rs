@@ -171,7 +171,7 @@ impl Written {
             },
             index_dir: dir.path().join("index"),
             spool_dir: dir.path().join("spool"),
-            max_file: 1000,
+            max_file: 100_000,
         };
         for folder in [&files.index_dir, &files.spool_dir] {
             std::fs::create_dir(folder).unwrap();
