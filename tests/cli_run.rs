@@ -184,9 +184,23 @@ fn rm_is_done_when_a_start_has_failed() {
     need!(ready());
     let daemon = Daemon::start();
     for _ in 0..10 {
-        let options = ["--name", "never"];
-        run(&daemon, &options, &["nosuchprogram"]).code(127);
-        daemon.docker(["ps", "-aq"]).output().stdout_is("");
+        let create = [
+            "create",
+            "--rm",
+            "--name",
+            "never",
+            "--network",
+            "none",
+            IMAGE,
+        ];
+        let id = daemon
+            .docker(create.iter().chain(&["nosuchprogram"]))
+            .output()
+            .ok();
+        let start = daemon.api("POST", &format!("/containers/{id}/start"), None);
+        assert_eq!(start.status, 400, "{}", start.text());
+        let gone = daemon.api("GET", &format!("/containers/{id}/json"), None);
+        assert_eq!(gone.status, 404, "{}", gone.text());
     }
     daemon.finish();
 }

@@ -8,6 +8,7 @@
 
 mod access;
 mod attrs;
+mod blocks;
 mod check;
 mod compress;
 mod end;

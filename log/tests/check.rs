@@ -8,7 +8,7 @@ use std::path::Path;
 
 use common::drain;
 use common::written::{BASE, Written};
-use taffrail_log::{Damage, Format, LogFormat, Query, check, repair};
+use taffrail_log::{Damage, Format, LogFormat, Query, Report, check, repair};
 use taffrail_log_core::local::{Batch, copy_at, payload_at};
 
 /// A log of several segments with batches of some 10 KiB.
@@ -38,6 +38,12 @@ fn lines(log: &Written) -> (Vec<Vec<u8>>, taffrail_log::ReadStats) {
 
 fn lines_of(log: &Written) -> Vec<Vec<u8>> {
     log.want.iter().map(|w| w.bytes.clone()).collect()
+}
+
+/// Records that a check names as lost.
+fn named(report: &Report) -> u64 {
+    let lost = report.places.iter().filter_map(|p| p.lost);
+    lost.map(|(first, last)| last.seq - first.seq + 1).sum()
 }
 
 fn edit(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
@@ -185,13 +191,12 @@ fn a_cut_file_names_what_is_gone() {
             std::fs::write(&path, &good[..at]).unwrap();
             let gone = (log.want.len() - lines(&log).0.len()) as u64;
             let report = check(&log.files, None).unwrap();
-            let named: u64 = report
-                .places
-                .iter()
-                .filter_map(|p| p.lost)
-                .map(|(first, last)| last.seq - first.seq + 1)
-                .sum();
-            assert_eq!(named, gone, "{format:?}, {at}: {:?}", report.places);
+            assert_eq!(
+                named(&report),
+                gone,
+                "{format:?}, {at}: {:?}",
+                report.places
+            );
             assert!(!report.is_clean());
         }
     }
@@ -284,13 +289,11 @@ fn a_damaged_frame_costs_its_records() {
                 .any(|p| p.what == Damage::Frame && p.file == path)
         );
         // The numbers behind the damage tell how many records were in it.
-        let named: u64 = report
-            .places
-            .iter()
-            .filter_map(|p| p.lost)
-            .map(|(first, last)| last.seq - first.seq + 1)
-            .sum();
-        assert_eq!(named, (log.want.len() - left.len()) as u64, "{format:?}");
+        assert_eq!(
+            named(&report),
+            (log.want.len() - left.len()) as u64,
+            "{format:?}"
+        );
         // The table alone.
         std::fs::write(&path, &good).unwrap();
         match format {

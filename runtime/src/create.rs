@@ -195,9 +195,8 @@ fn make(
     };
     let pid = container_main_process(&container_args).map_err(|e| {
         format!(
-            "unable to start container process: {}{}",
-            mount_words(&container_args.spec, report::noted(chain(&e))),
-            unknown_sysctls(&container_args.spec)
+            "unable to start container process: {}",
+            mount_words(&container_args.spec, report::noted(chain(&e)))
         )
     })?;
     record.pid = pid.as_raw();
@@ -518,21 +517,6 @@ fn mount_words(spec: &Spec, mut text: String) -> String {
         text = text.replace(&printed, &words);
     }
     text
-}
-
-/// Kernel parameters that are not there: libcontainer's error does not name them.
-fn unknown_sysctls(spec: &Spec) -> String {
-    let keys = spec.linux().as_ref().and_then(|l| l.sysctl().as_ref());
-    let unknown: Vec<&str> = keys
-        .into_iter()
-        .flat_map(|map| map.keys())
-        .map(String::as_str)
-        .filter(|k| !Path::new("/proc/sys").join(k.replace('.', "/")).exists())
-        .collect();
-    if unknown.is_empty() {
-        return String::new();
-    }
-    format!("; linux.sysctl: this kernel has no {}", unknown.join(", "))
 }
 
 /// As runc: a working directory that is not there is made. A file system that refuses, or a mount

@@ -126,34 +126,27 @@ impl Filters {
     /// # Errors
     /// 400 `invalid filter 'dangling=x'` for what is no boolean.
     pub(crate) fn boolean(&self, key: &str) -> Result<Option<bool>, ApiError> {
-        let Some(value) = self.get(key).first() else {
-            return Ok(None);
-        };
-        match value.to_ascii_lowercase().as_str() {
-            "1" | "true" => Ok(Some(true)),
-            "0" | "false" => Ok(Some(false)),
-            _ => Err(ApiError::invalid(format!(
-                "Invalid filter '{key}=[{value}]'"
-            ))),
-        }
+        let first = self.get(key).first();
+        first.map(|value| truth(key, value)).transpose()
     }
-}
 
-impl Filters {
     /// As `boolean`, of a filter that may be given more than once: true if one of them is.
     ///
     /// # Errors
     /// 400 if one of them is no boolean.
-    pub(crate) fn all_booleans(&self, key: &str) -> Result<Option<bool>, ApiError> {
-        let mut found = None;
-        for value in self.get(key) {
-            let one = Self {
-                fields: [(key.to_owned(), vec![value.clone()])].into(),
-            };
-            let truth = one.boolean(key)?;
-            found = Some(found == Some(true) || truth == Some(true));
-        }
-        Ok(found)
+    pub(crate) fn any_boolean(&self, key: &str) -> Result<Option<bool>, ApiError> {
+        let values = self.get(key).iter().map(|value| truth(key, value));
+        values.reduce(|a, b| Ok(a? | b?)).transpose()
+    }
+}
+
+fn truth(key: &str, value: &str) -> Result<bool, ApiError> {
+    match value.to_ascii_lowercase().as_str() {
+        "1" | "true" => Ok(true),
+        "0" | "false" => Ok(false),
+        _ => Err(ApiError::invalid(format!(
+            "Invalid filter '{key}=[{value}]'"
+        ))),
     }
 }
 
@@ -225,7 +218,7 @@ mod tests {
     fn booleans_given_twice() {
         let of = |values: &[&str]| {
             let pairs: Vec<_> = values.iter().map(|value| ("x", *value)).collect();
-            Filters::from_pairs(&pairs).all_booleans("x")
+            Filters::from_pairs(&pairs).any_boolean("x")
         };
         assert_eq!(of(&[]).unwrap(), None);
         assert_eq!(of(&["false"]).unwrap(), Some(false));

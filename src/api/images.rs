@@ -44,7 +44,7 @@ where
 pub(crate) async fn list(daemon: &Arc<Daemon>, request: &Request) -> Result<Reply, ApiError> {
     let filters = Filters::parse(request.query.text("filters"))?;
     filters.validate(LIST_KEYS)?;
-    let dangling = filters.all_booleans("dangling")?;
+    let dangling = filters.any_boolean("dangling")?;
     let bound = |key: &'static str| {
         let name = filters.get(key).first().cloned();
         async move {

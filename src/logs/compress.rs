@@ -247,18 +247,21 @@ fn open(container: &Container, file: &Closed) -> io::Result<Option<File>> {
         let capture = container.capture();
         let before = capture.as_ref().and_then(|capture| capture.committed());
         let path = match (&before, file.number) {
-            (None, _) => file.plain.clone(),
-            (Some(_), None) => return Ok(None),
+            // Nobody renames anything.
+            (None, _) if capture.is_none() => file.plain.clone(),
+            // Nothing is known of its names.
+            (None, _) | (Some(_), None) => return Ok(None),
             (Some(now), Some(number)) if number >= now.file_no => return Ok(None),
             (Some(now), Some(number)) => container.log_file_path(now.file_no, number),
         };
         let opened = File::open(path);
-        // Names are those of before the open if no rotation began or ended since.
-        let after = container.capture().and_then(|capture| capture.committed());
+        // Names are those of before the open if no run and no rotation began or ended since.
+        let capture = container.capture();
+        let after = capture.as_ref().and_then(|capture| capture.committed());
         let same = match (&before, &after) {
-            (None, None) => container.capture().is_none() == capture.is_none(),
+            (None, _) => capture.is_none(),
             (Some(a), Some(b)) => !a.rotating && !b.rotating && a.file_no == b.file_no,
-            _ => false,
+            (Some(_), None) => false,
         };
         if same {
             return match opened {

@@ -232,7 +232,12 @@ pub(crate) fn run<L: Log>(
             chain_seq: records.chain_seq,
             crc0: sums.first,
         };
-        let (header, copy) = (batch.encode(work.salt), batch.encode_copy(work.salt));
+        let header = batch.encode(work.salt);
+        let copy = if copied {
+            batch.encode_copy(work.salt)
+        } else {
+            ZEROS
+        };
         let table = &sums.table[..4 * table_entries(length)];
         let padding = &ZEROS[..copy_at(length) - payload_at(length) - length as usize];
         let copy_padding = &ZEROS[..copy_size(length) - payload_at(length)];

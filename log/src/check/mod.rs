@@ -176,7 +176,9 @@ pub fn check_to(
     let end = match &now {
         Some(now) => Some(Cursor {
             epoch: now.epoch,
-            seq: now.next_seq - now.gap.map_or(0, |gap| gap.records),
+            seq: now
+                .next_seq
+                .saturating_sub(now.gap.map_or(0, |gap| gap.records)),
         }),
         None => end,
     };

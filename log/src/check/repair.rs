@@ -10,10 +10,10 @@ use taffrail_log_core::side::{self, ENTRY, Entry, Header, Mark};
 
 use super::{Damage, Report, check};
 use crate::access::{Input, table_bytes};
+use crate::blocks::{spans, tables};
 use crate::compress::seek_table;
 use crate::error::ReadError;
 use crate::files::{Files, Opened};
-use crate::local::{spans, tables};
 use crate::query::{LogFiles, LogFormat};
 use crate::scan::{self, read_full};
 use crate::segment::{self, Head, Walk};

@@ -5,7 +5,7 @@ use std::io;
 use taffrail_log_core::local::{ALIGN, BLOCK, Batch, copy_at, flag, kind, payload_at, pieces};
 
 use super::{Damage, Place, Report, Target, between};
-use crate::local::{is_good, restore, spans, tables};
+use crate::blocks::{is_good, restore, spans, tables};
 use crate::query::Cursor;
 use crate::scan::read_full;
 use crate::segment::{self, Head, Walk};
