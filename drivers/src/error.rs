@@ -61,6 +61,66 @@ pub enum OptionError {
         /// the option as given
         option: String,
     },
+    /// The same in the words of Docker's gelf.
+    #[error("unknown log opt \"{option}\" for {driver} log driver")]
+    UnknownOptionQuoted {
+        /// the driver
+        driver: &'static str,
+        /// the option as given
+        option: String,
+    },
+    /// An option that none of several drivers has.
+    #[error("unknown log opt '{option}' for log drivers {drivers}")]
+    UnknownToAll {
+        /// the option as given
+        option: String,
+        /// the drivers of the list
+        drivers: String,
+    },
+    /// An option of the whole log with a driver's name before it.
+    #[error(
+        "log opt '{option}': {plain} is for the container's log as a whole, write it without a driver's name"
+    )]
+    CommonScoped {
+        /// the option as given
+        option: String,
+        /// without the prefix
+        plain: String,
+    },
+    /// A name behind a colon that cannot be.
+    #[error(
+        "log driver list {list:?}: {name:?} is no name of a sink: a driver that sends records elsewhere, then a colon and up to 32 of a-z, 0-9 and \"-\", for example syslog:audit"
+    )]
+    SinkName {
+        /// the list as given
+        list: String,
+        /// the entry
+        name: String,
+    },
+    /// Too many drivers.
+    #[error("the log driver list has {count} drivers, at most {max} are allowed")]
+    ManyDrivers {
+        /// how many
+        count: usize,
+        /// how many may be
+        max: usize,
+    },
+    /// A value that a driver does not take: Docker's text, and below it option, value and what is allowed. The value of a secret is not
+    /// among what is shown.
+    #[error("{text}\n  {option}={value:?}: allowed: {allowed}")]
+    Driver {
+        /// Docker's text, or ours where it has none
+        text: String,
+        /// the option
+        option: &'static str,
+        /// the value as given; `xxxx` of a secret
+        value: String,
+        /// what is allowed
+        allowed: String,
+    },
+    /// A whole text that names option, value and what is allowed itself, or an option that is missing.
+    #[error("{0}")]
+    Text(String),
     /// `mode` is neither `blocking` nor `non-blocking`.
     #[error("logger: logging mode not supported: {value}")]
     Mode {

@@ -1,6 +1,6 @@
 //! Log drivers: which exist, what options each takes, and what the options mean for a container.
 //!
-//! Everything here is pure: no file, socket, clock or name look-up. [`validate`] turns a driver's name and its options into a
+//! Validation is pure: no file, socket, clock or name look-up. [`validate`] turns a driver's name and its options into a
 //! [`Validated`] value or into all errors at once; nothing else can make that value, so nothing is checked twice.
 //! Option names, defaults and error texts are Docker's (`dockerd` 28) unless an item says otherwise.
 
@@ -9,13 +9,17 @@ mod common;
 mod error;
 mod go;
 pub mod json_file;
+mod list;
 pub mod local;
 mod merge;
 mod options;
 mod registry;
+mod secret;
 mod selection;
+pub mod sink;
 mod size;
 pub mod template;
+pub mod transport;
 
 pub use attrs::{AttrSelection, ContainerFacts, TagError, attrs_json};
 pub use common::{Common, DEFAULT_MAX_SPOOL_SIZE, LocalCopy, LogSync, Mode};
@@ -26,6 +30,8 @@ pub use local::Local;
 pub use merge::{Defaults, merge};
 pub use options::{OptionKind, OptionSpec};
 pub use registry::{
-    DEFAULT_DRIVER, DRIVERS, DriverInfo, Plan, Validated, driver_info, known_options, validate,
+    DEFAULT_DRIVER, DRIVERS, DriverInfo, Plan, Sink, Validated, driver_info, known_options,
+    validate,
 };
+pub use secret::Secret;
 pub use size::{Units, parse_size};

@@ -79,6 +79,26 @@ impl Local {
     pub fn selection(&self) -> &AttrSelection {
         &self.attrs
     }
+    /// The copy for `logs` beside drivers that cannot be read: the `cache-*` options, and the container's `labels`, `env` and `tag`.
+    pub(crate) fn copy(
+        common: &BTreeMap<String, String>,
+        options: &BTreeMap<String, String>,
+        errors: &mut Vec<OptionError>,
+    ) -> Self {
+        let common = Common::check(common, errors);
+        let copy = common.copy();
+        // What is wrong with them is said by the driver that they are meant for.
+        let attrs = select(options, &mut Vec::new());
+        Self {
+            bounds: Bounds {
+                max_size: copy.max_size,
+                max_file: copy.max_file,
+                compress: copy.compress,
+            },
+            attrs,
+            common,
+        }
+    }
     /// The attributes of every record of this container.
     ///
     /// # Errors

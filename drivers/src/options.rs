@@ -20,6 +20,16 @@ pub enum OptionKind {
     Template,
     /// one of [`OptionSpec::allowed`]
     Choice,
+    /// address of a receiver
+    Address,
+    /// path of a file
+    Path,
+    /// Go's duration, for example 1m30s
+    Duration,
+    /// any text
+    Text,
+    /// token, key or password; also `@/path` or `secret:NAME`. `inspect` shows `xxxx`
+    Secret,
     /// accepted as it is, without meaning yet
     Ignored,
 }

@@ -1,13 +1,16 @@
 //! Which drivers there are, and the one way from a driver's name and options to a [`Validated`] setting.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::common::COMMON;
 use crate::error::{OptionError, OptionErrors};
 use crate::json_file::{self, JsonFile};
+use crate::list;
 use crate::local::{self, Local};
 use crate::options::OptionSpec;
 use crate::selection::SELECTION;
+use crate::sink::SinkSettings;
 
 /// Driver when neither the container nor daemon.json names one.
 pub const DEFAULT_DRIVER: &str = "json-file";
@@ -27,7 +30,13 @@ pub struct DriverInfo {
     pub attributes: &'static [OptionSpec],
     /// whether it takes the options common to all
     pub common: bool,
+    /// a driver that sends records elsewhere: checks its options
+    pub(crate) sink: Option<Check>,
 }
+
+/// Checks the options of one sink. All names are known by then; common options are not among them. With errors the result is not used.
+pub(crate) type Check =
+    fn(&BTreeMap<String, String>, &mut Vec<OptionError>) -> Option<Arc<dyn SinkSettings>>;
 
 const fn later(name: &'static str, text: &'static str) -> DriverInfo {
     DriverInfo {
@@ -37,6 +46,7 @@ const fn later(name: &'static str, text: &'static str) -> DriverInfo {
         options: &[],
         attributes: &[],
         common: true,
+        sink: None,
     }
 }
 
@@ -49,6 +59,7 @@ pub const DRIVERS: &[DriverInfo] = &[
         options: json_file::OPTIONS,
         attributes: SELECTION,
         common: true,
+        sink: None,
     },
     DriverInfo {
         name: local::NAME,
@@ -57,6 +68,7 @@ pub const DRIVERS: &[DriverInfo] = &[
         options: local::OPTIONS,
         attributes: SELECTION,
         common: true,
+        sink: None,
     },
     DriverInfo {
         name: "none",
@@ -65,6 +77,7 @@ pub const DRIVERS: &[DriverInfo] = &[
         options: &[],
         attributes: &[],
         common: false,
+        sink: None,
     },
     later("journald", "The systemd journal."),
     later("syslog", "A syslog server."),
@@ -98,29 +111,45 @@ pub(crate) fn built_names() -> String {
     names.join(", ")
 }
 
-/// What a container's output is to become.
+/// What a container's log on the local disk is.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Plan {
     /// Docker's json-file.
     JsonFile(Box<JsonFile>),
-    /// Taffrail's own format.
+    /// Taffrail's own format: because it was named, or because no format was.
     Local(Box<Local>),
     /// No log; reading it answers 501.
     None,
+}
+
+/// One of the places that a container's log is sent to.
+#[derive(Clone, Debug)]
+pub struct Sink {
+    /// as in the list of drivers: `syslog`, `syslog:audit`
+    pub name: String,
+    /// the driver of it
+    pub driver: &'static str,
+    /// its checked options
+    pub settings: Arc<dyn SinkSettings>,
 }
 
 /// Log settings that passed every check. Made by [`validate`] only.
 #[derive(Clone, Debug)]
 pub struct Validated {
     plan: Plan,
+    sinks: Vec<Sink>,
     warnings: Vec<String>,
 }
 
 impl Validated {
-    /// What to do with the output.
+    /// The log on the local disk.
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+    /// Where else the records go, in the order of the list.
+    pub fn sinks(&self) -> &[Sink] {
+        &self.sinks
     }
     /// What works, but not as the user may expect; for the answer of create.
     pub fn warnings(&self) -> &[String] {
@@ -130,7 +159,11 @@ impl Validated {
 
 /// Checks `driver` (one name, or several separated by commas) with all of `options`, which are merged already ([`crate::merge`]).
 ///
-/// Differs from Docker in when: Docker checks json-file's values at start, here every value is checked at create. `none` takes any
+/// Several drivers: at most one format (json-file, local); without one the log is `local` with the `cache-*` options. Two sinks of one
+/// driver are told apart by a name behind a colon: `syslog,syslog:audit`. An option goes to all drivers of the list that know it; with a
+/// sink's name and a dot before it (`syslog:audit.tag`) to that one alone, where it wins.
+///
+/// Differs from Docker in when: Docker checks most values at start, here every value is checked at create. `none` takes any
 /// option, as in Docker's API (its CLI refuses them).
 ///
 /// # Errors
@@ -139,53 +172,75 @@ pub fn validate(
     driver: &str,
     options: &BTreeMap<String, String>,
 ) -> Result<Validated, OptionErrors> {
-    let names: Vec<&str> = driver.split(',').collect();
+    let named = list::parse(driver)?;
+    if driver == "none" {
+        return Ok(Validated {
+            plan: Plan::None,
+            sinks: Vec::new(),
+            warnings: Vec::new(),
+        });
+    }
     let mut errors = Vec::new();
-    for (i, &name) in names.iter().enumerate() {
-        if name.is_empty() && names.len() > 1 {
-            errors.push(OptionError::EmptyDriverName {
-                list: driver.to_owned(),
-            });
-        } else if names[..i].contains(&name) {
-            errors.push(OptionError::DuplicateDriver {
-                list: driver.to_owned(),
-                name: name.to_owned(),
-            });
+    let parts = list::split(&named, options, &mut errors);
+    let mut sinks = Vec::new();
+    let mut plan = None;
+    let mut warnings = Vec::new();
+    for (one, own) in named.iter().zip(&parts.own) {
+        if let Some(check) = one.info.sink {
+            if let Some(settings) = check(own, &mut errors) {
+                warnings.extend(settings.warnings());
+                sinks.push(Sink {
+                    name: one.name.to_owned(),
+                    driver: one.info.name,
+                    settings,
+                });
+            }
+            continue;
+        }
+        // A format checks the common options, too.
+        let mut all = own.clone();
+        all.extend(parts.common.clone());
+        if one.info.name == local::NAME {
+            match local::validate(&all) {
+                Ok(found) => plan = Some(Plan::Local(Box::new(found))),
+                Err(found) => errors.extend(found.0),
+            }
         } else {
-            match driver_info(name) {
-                None => errors.push(OptionError::UnknownDriver {
-                    name: name.to_owned(),
-                }),
-                Some(info) if !info.built => errors.push(OptionError::NotBuilt {
-                    name: name.to_owned(),
-                }),
-                Some(_) => {}
+            match json_file::validate(&all) {
+                Ok((found, said)) => {
+                    plan = Some(Plan::JsonFile(Box::new(found)));
+                    warnings.extend(said);
+                }
+                Err(found) => errors.extend(found.0),
             }
         }
     }
-    if names.len() > 1 && names.contains(&"none") {
-        errors.push(OptionError::NoneWithOthers {
-            list: driver.to_owned(),
-        });
+    if named.iter().all(|one| one.info.sink.is_some()) {
+        plan = Some(Plan::Local(Box::new(Local::copy(
+            &parts.common,
+            options,
+            &mut errors,
+        ))));
     }
-    if names.contains(&json_file::NAME) && names.contains(&local::NAME) {
-        errors.push(OptionError::TwoFormats {
-            list: driver.to_owned(),
-        });
-    }
-    if !errors.is_empty() {
-        return Err(OptionErrors(errors));
-    }
-    // Only the formats and none are built and they exclude each other, so one name is left.
-    let (plan, warnings) = match driver {
-        "none" => (Plan::None, Vec::new()),
-        local::NAME => (Plan::Local(Box::new(local::validate(options)?)), Vec::new()),
-        _ => {
-            let (json_file, warnings) = json_file::validate(options)?;
-            (Plan::JsonFile(Box::new(json_file)), warnings)
+    match plan {
+        Some(plan) if errors.is_empty() => {
+            let exact = sinks
+                .iter()
+                .any(|sink| matches!(sink.driver, "journald" | "fluentd"));
+            if matches!(plan, Plan::JsonFile(_)) && exact {
+                warnings.push(
+                    "json-file does not keep bytes that are not UTF-8: with \"local\" in its place the receivers get every byte"
+                        .to_owned(),
+                );
+            }
+            Ok(Validated {
+                plan,
+                sinks,
+                warnings,
+            })
         }
-    };
-    Ok(Validated { plan, warnings })
+        _ => Err(OptionErrors(errors)),
+    }
 }
 
 #[cfg(test)]
