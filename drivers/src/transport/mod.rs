@@ -1,9 +1,12 @@
 //! Sockets for drivers: names, TCP, unix sockets, TLS. Blocking, with time-outs; each connection has a thread of its own.
 
+mod acked;
 mod dial;
+mod outq;
 mod stream;
 pub mod tls;
 
+pub use acked::{AckedStream, RUN};
 pub use dial::{resolve, tcp, unix_datagram, unix_stream};
 pub use stream::Stream;
 
