@@ -16,6 +16,7 @@ pub(crate) use settings::Settings;
 
 use crate::container::table::ContainerTable;
 use crate::container::{Container, Record};
+use crate::delivery::Delivery;
 use crate::errors::{ApiError, ErrorKind};
 use crate::events::Events;
 use crate::image::ImageStore;
@@ -36,6 +37,7 @@ pub(crate) struct Daemon {
     pub(crate) events: Events,
     pub(crate) containers: ContainerTable,
     pub(crate) log_counters: Arc<LogCounters>,
+    pub(crate) delivery: Delivery,
     /// Control group that containers are below.
     pub(crate) cgroup_parent: String,
     /// Id in `/info`; made at the first start on a data root.

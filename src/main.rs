@@ -6,6 +6,7 @@ mod client;
 mod container;
 mod daemon;
 mod daemon_log;
+mod delivery;
 mod errors;
 mod events;
 mod image;

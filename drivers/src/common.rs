@@ -1,7 +1,9 @@
 //! Options that every driver except `none` takes.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use crate::duration::parse_duration;
 use crate::error::OptionError;
 use crate::go::parse_bool;
 use crate::local;
@@ -58,6 +60,15 @@ pub(crate) const COMMON: &[OptionSpec] = &[
         short: "Disk space for log files past the log's own retention that someone still has to read.",
         full: "Taffrail's own. Such files are held for slow followers and receivers up to this size, and all containers together up to \
                log-spool-size in daemon.json.",
+    },
+    OptionSpec {
+        name: "max-spool-age",
+        kind: OptionKind::Duration,
+        default: "",
+        allowed: "a duration above 0, for example 90s, 36h or 1h30m",
+        short: "How long records wait for a receiver.",
+        full: "Taffrail's own. Older records are not sent any more: they are counted, and a record in their place says how many. Not given: \
+               no limit while the container exists, 24h once it was removed.",
     },
     OptionSpec {
         name: "sync",
@@ -175,6 +186,7 @@ pub struct LocalCopy {
 pub struct Common {
     mode: Option<Mode>,
     max_spool_size: u64,
+    max_spool_age: Option<Duration>,
     sync: LogSync,
     copy: LocalCopy,
 }
@@ -188,6 +200,10 @@ impl Common {
     /// `max-buffer-size`.
     pub fn max_spool_size(&self) -> u64 {
         self.max_spool_size
+    }
+    /// How long records wait for a receiver, if the user said so.
+    pub fn max_spool_age(&self) -> Option<Duration> {
+        self.max_spool_age
     }
     /// When written records reach the disk.
     pub fn sync(&self) -> LogSync {
@@ -242,6 +258,20 @@ impl Common {
                 0
             })
         });
+        let max_spool_age = text("max-spool-age").and_then(|value| {
+            let age = parse_duration(value).and_then(|age| match age {
+                Duration::ZERO => Err("it must be above 0".to_owned()),
+                age => Ok(age),
+            });
+            age.map_err(|reason| {
+                errors.push(OptionError::Value {
+                    option: "max-spool-age",
+                    value: value.to_owned(),
+                    reason,
+                });
+            })
+            .ok()
+        });
         let sync = match text("sync") {
             None | Some("") => LogSync::Background,
             Some("record") => LogSync::Record,
@@ -266,6 +296,7 @@ impl Common {
         Self {
             mode,
             max_spool_size: spool.max(floor),
+            max_spool_age,
             sync,
             copy: LocalCopy {
                 disabled,

@@ -6,6 +6,7 @@
 
 mod attrs;
 mod common;
+mod duration;
 mod error;
 mod go;
 pub mod json_file;

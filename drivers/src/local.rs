@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::attrs::{AttrSelection, ContainerFacts, TagError};
-use crate::common::{Common, is_common};
+use crate::common::{Common, LocalCopy, is_common};
 use crate::error::{OptionError, OptionErrors};
 use crate::go::{atoi, parse_bool};
 use crate::options::{OptionKind, OptionSpec};
@@ -87,6 +87,16 @@ impl Local {
     ) -> Self {
         let common = Common::check(common, errors);
         let copy = common.copy();
+        // Nobody reads it: it holds what is to be delivered, and the spool takes what is more.
+        let copy = match copy.disabled {
+            true => &LocalCopy {
+                disabled: true,
+                max_size: Some(1_000_000),
+                max_file: 1,
+                compress: false,
+            },
+            false => copy,
+        };
         // What is wrong with them is said by the driver that they are meant for.
         let attrs = select(options, &mut Vec::new());
         Self {

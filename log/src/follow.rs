@@ -304,7 +304,8 @@ impl Reader {
         out: &mut Vec<u8>,
     ) {
         self.stats.miss(records.unwrap_or(0), 0);
-        if !self.caught_up && cause != gap::ROTATED && !self.files.is_local() {
+        let told = self.caught_up || cause == gap::ROTATED || self.output.is_packed();
+        if !told && !self.files.is_local() {
             return;
         }
         let gap = Gap {

@@ -25,6 +25,7 @@ mod locate_local;
 mod marks;
 mod ndjson;
 mod output;
+pub mod packed;
 mod query;
 mod reader;
 mod scan;

@@ -109,7 +109,7 @@ impl Reader {
             seq: after.seq.saturating_add(1),
             ..after
         });
-        let exact = self.output.is_ndjson() || query.after.is_some();
+        let exact = self.output.shows_cursors() || query.after.is_some();
         self.number_first(number, start, exact)?;
         if let (Some(floor), Some((epoch, seq))) = (self.floor, self.seq)
             && epoch == floor.epoch

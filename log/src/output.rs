@@ -5,6 +5,7 @@ use crate::gap::Gap;
 use crate::grep::Grep;
 use crate::json::{self, Decoder, Layout, Record, Stream};
 use crate::ndjson::{self, Meta};
+use crate::packed;
 use crate::query::{Cursor, Format, Query};
 use crate::text;
 use crate::time::{self, Moment, TimeText};
@@ -73,8 +74,14 @@ impl Output {
         self.last_time
     }
 
-    pub(crate) fn is_ndjson(&self) -> bool {
-        self.format.ndjson
+    /// Whether every missing record has to be told of.
+    pub(crate) fn is_packed(&self) -> bool {
+        self.format.packed
+    }
+
+    /// Whether the form shows records' numbers.
+    pub(crate) fn shows_cursors(&self) -> bool {
+        self.format.ndjson || self.format.packed
     }
 
     pub(crate) fn wants_attrs(&self) -> bool {
@@ -133,6 +140,7 @@ impl Output {
         !format.timestamps
             && !format.details
             && !format.ndjson
+            && !format.packed
             && (format.coalesce || !format.multiplexed)
             && self.grep.is_none()
     }
@@ -194,6 +202,12 @@ impl Output {
         if !self.matches(record) {
             return Outcome::Filtered;
         }
+        if self.format.packed {
+            let at = packed::begin(out);
+            out.extend_from_slice(record);
+            packed::end(meta, at, out);
+            return outcome;
+        }
         if self.format.ndjson {
             let attrs = self.format.details.then_some(attrs);
             ndjson::record(meta, record, attrs, out);
@@ -222,6 +236,9 @@ impl Output {
         cursor: Option<Cursor>,
         out: &mut Vec<u8>,
     ) -> Outcome {
+        if self.format.packed {
+            return self.line_as_packed(line, cursor, out);
+        }
         if self.format.ndjson {
             return self.line_as_ndjson(line, cursor, out);
         }
@@ -250,6 +267,44 @@ impl Output {
             Some(record) => self.record(&record, out),
             None => Outcome::Damaged,
         }
+    }
+
+    fn line_as_packed(
+        &mut self,
+        line: &[u8],
+        cursor: Option<Cursor>,
+        out: &mut Vec<u8>,
+    ) -> Outcome {
+        let mark = packed::begin(out);
+        let mut found = None;
+        if let Some(layout) = self.decoder.layout(line) {
+            let (time, stream) = (layout.time, layout.stream);
+            if text::unescape(layout.raw, out) {
+                found = Some((time, Some(stream)));
+            } else {
+                out.truncate(mark);
+                packed::begin(out);
+            }
+        }
+        if found.is_none()
+            && let Some(record) = json::decode_any(line)
+        {
+            out.extend_from_slice(&record.log);
+            found = Some((record.time, record.stream));
+        }
+        let outcome = found.map_or(Outcome::Damaged, |(time, stream)| self.choose(time, stream));
+        let (Outcome::Written, Some((time, Some(stream)))) = (outcome, found) else {
+            out.truncate(mark);
+            return outcome;
+        };
+        let meta = Meta {
+            stream,
+            time,
+            cursor,
+            chain: None,
+        };
+        packed::end(&meta, mark, out);
+        outcome
     }
 
     fn line_as_ndjson(
@@ -394,6 +449,10 @@ impl Output {
     /// Tells the client of missing records: a frame of stderr, or an object.
     pub(crate) fn notice(&mut self, gap: &Gap, out: &mut Vec<u8>) {
         self.open = None;
+        if self.format.packed {
+            packed::gap(gap, out);
+            return;
+        }
         if self.format.ndjson {
             ndjson::gap(gap, out);
             return;
@@ -407,7 +466,7 @@ impl Output {
 
     /// What an answer in NDJSON ends with.
     pub(crate) fn trailer(&mut self, cursor: Option<Cursor>, out: &mut Vec<u8>) {
-        if self.format.ndjson {
+        if self.format.ndjson && !self.format.packed {
             ndjson::trailer(cursor, out);
         }
     }

@@ -137,6 +137,8 @@ pub struct Format {
     /// One JSON object a record and a line, whatever `multiplexed` and `timestamps` say. See
     /// `docs/design/reading.md`.
     pub ndjson: bool,
+    /// Items of [`packed`](crate::packed), whatever the others say.
+    pub packed: bool,
 }
 
 /// Where a reader is.

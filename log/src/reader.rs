@@ -157,6 +157,14 @@ impl Reader {
         self.trailed = false;
     }
 
+    /// Gives memory back that is not needed while nothing is read.
+    pub fn park(&mut self) {
+        if self.start == self.end {
+            self.buf = Vec::new();
+            (self.start, self.end) = (0, 0);
+        }
+    }
+
     /// Appends the next formatted records, usually 64 to 256 KiB, to `out`.
     ///
     /// # Errors

@@ -164,6 +164,7 @@ pub(crate) async fn remove(
     let options = RemoveOptions {
         force: query.flag("force"),
         link: query.flag("link"),
+        drop_undelivered: query.flag("dropUndelivered"),
     };
     let container = daemon.find(name)?;
     daemon.remove(&container, name, options).await?;

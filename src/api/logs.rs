@@ -42,6 +42,7 @@ pub(crate) async fn stream(
             && !wanted.record_frames
             && logs_query::demultiplexes(request.header(header::USER_AGENT)),
         ndjson: wanted.ndjson,
+        packed: false,
     };
     let query = Query {
         since: wanted.since,

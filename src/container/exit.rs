@@ -134,6 +134,10 @@ impl Daemon {
                 state.restart_count -= 1;
             }
             inner.capture = None;
+            if let Some(capture) = capture {
+                // Before a new run can begin, and before a removal looks at what is left.
+                self.delivery.end_run(&container.id, capture);
+            }
             inner.answer_exit_waiters();
             inner.notify();
             (restarts && !revoked, revoked)
@@ -155,6 +159,7 @@ impl Daemon {
         let options = RemoveOptions {
             force: true,
             link: false,
+            drop_undelivered: false,
         };
         let removed = self.remove(container, &container.id, options).await;
         if let Err(error) = removed

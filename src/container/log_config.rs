@@ -23,6 +23,13 @@ pub(super) fn resolve(
     config.config = options;
     let validated = check(config).map_err(ApiError::invalid)?;
     warnings.extend(validated.warnings().iter().cloned());
+    let environment = crate::delivery::environment(&settings.data_root);
+    for sink in validated.sinks() {
+        // What the options name must be readable now; whether anybody answers is no matter.
+        sink.settings
+            .destination(&environment)
+            .map_err(|error| ApiError::invalid(error.0))?;
+    }
     match validated.plan() {
         Plan::JsonFile(file) => Ok(Some(LogSettings {
             format: LogFormat::JsonFile,
@@ -42,14 +49,70 @@ fn check(config: &LogConfig) -> Result<Validated, String> {
     validate(&config.kind, &config.config).map_err(|errors| errors.to_string())
 }
 
-/// `max-spool-size` of a container, and whether its closed log files are compressed.
-pub(super) fn upkeep(record: &Record) -> (u64, bool) {
-    match check(&record.host.log_config).as_ref().map(Validated::plan) {
-        Ok(Plan::JsonFile(file)) => (file.common().max_spool_size(), file.compress()),
-        Ok(Plan::Local(local)) => (local.common().max_spool_size(), local.compress()),
-        // Nothing is kept, or it was checked by another version: then nothing is touched.
-        _ => (0, false),
+/// What of the settings is needed again and again.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Upkeep {
+    /// `max-spool-size`.
+    pub(super) max_spool_size: u64,
+    /// Closed log files are compressed.
+    pub(super) compress: bool,
+    /// `cache-disabled`: the log is only there to be delivered.
+    pub(super) unread: bool,
+}
+
+pub(super) fn upkeep(record: &Record) -> Upkeep {
+    let Ok(validated) = check(&record.host.log_config) else {
+        // It was checked by another version: then nothing is touched.
+        return Upkeep::default();
+    };
+    match validated.plan() {
+        Plan::JsonFile(file) => Upkeep {
+            max_spool_size: file.common().max_spool_size(),
+            compress: file.compress(),
+            unread: false,
+        },
+        Plan::Local(local) => Upkeep {
+            max_spool_size: local.common().max_spool_size(),
+            compress: local.compress(),
+            unread: local.common().copy().disabled
+                && !validated.sinks().is_empty()
+                && !names_local(record),
+        },
+        _ => Upkeep::default(),
     }
+}
+
+fn names_local(record: &Record) -> bool {
+    let list = &record.host.log_config.kind;
+    list.split(',')
+        .any(|name| name == taffrail_drivers::local::NAME)
+}
+
+/// Calls `of` with what drivers may tell of the container, and its settings, which pass every check.
+///
+/// # Errors
+/// They do not: they were stored by another version.
+pub(super) fn with_facts<T>(
+    record: &Record,
+    log_path: &str,
+    of: impl FnOnce(&ContainerFacts<'_>, &Validated) -> T,
+) -> Result<T, String> {
+    let validated = check(&record.host.log_config)?;
+    let (path, args) = record.command();
+    let facts = ContainerFacts {
+        id: &record.id,
+        name: &record.name,
+        image_id: &record.image_id,
+        image_name: &record.config.image,
+        path: &path,
+        args: &args,
+        env: &record.config.env,
+        labels: Some(&record.config.labels),
+        created: &time::rfc3339(record.created_ns),
+        hostname: &host_name(),
+        log_path,
+    };
+    Ok(of(&facts, &validated))
 }
 
 /// What the settings mean for one run.
@@ -67,31 +130,24 @@ pub(super) struct RunSettings {
 /// # Errors
 /// The tag cannot be made for this container, in Docker's words.
 pub(super) fn run_settings(record: &Record, log_path: &str) -> Result<RunSettings, String> {
-    let validated = check(&record.host.log_config)?;
-    let (path, args) = record.command();
-    let facts = ContainerFacts {
-        id: &record.id,
-        name: &record.name,
-        image_id: &record.image_id,
-        image_name: &record.config.image,
-        path: &path,
-        args: &args,
-        env: &record.config.env,
-        labels: Some(&record.config.labels),
-        created: &time::rfc3339(record.created_ns),
-        hostname: &host_name(),
-        log_path,
-    };
-    let (attrs, common) = match validated.plan() {
-        Plan::JsonFile(file) => (file.attrs(&facts), file.common()),
-        Plan::Local(local) => (local.attrs(&facts), local.common()),
-        _ => return Err("the log driver keeps no log".to_owned()),
-    };
-    Ok(RunSettings {
-        attrs: attrs_json(&attrs.map_err(|error| error.to_string())?),
-        sync: common.sync() == LogSync::Record,
-        spool_share: common.max_spool_size(),
-    })
+    with_facts(record, log_path, |facts, validated| {
+        let (attrs, common) = match validated.plan() {
+            Plan::JsonFile(file) => (file.attrs(facts), file.common()),
+            Plan::Local(local) => (local.attrs(facts), local.common()),
+            _ => return Err("the log driver keeps no log".to_owned()),
+        };
+        for sink in validated.sinks() {
+            // A tag that cannot be made is an error of the start, as in Docker.
+            sink.settings
+                .encoder(facts)
+                .map_err(|error| error.to_string())?;
+        }
+        Ok(RunSettings {
+            attrs: attrs_json(&attrs.map_err(|error| error.to_string())?),
+            sync: common.sync() == LogSync::Record,
+            spool_share: common.max_spool_size(),
+        })
+    })?
 }
 
 #[cfg(test)]

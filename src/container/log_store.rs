@@ -36,15 +36,20 @@ impl Container {
 
     /// `max-spool-size`.
     pub(crate) fn max_spool_size(&self) -> u64 {
-        self.upkeep().0
+        self.upkeep().max_spool_size
     }
 
     /// `compress`.
     pub(crate) fn compresses(&self) -> bool {
-        self.upkeep().1
+        self.upkeep().compress
     }
 
-    fn upkeep(&self) -> (u64, bool) {
+    /// `cache-disabled`: `logs` has nothing to read.
+    pub(super) fn is_unread(&self) -> bool {
+        self.upkeep().unread
+    }
+
+    fn upkeep(&self) -> log_config::Upkeep {
         *self
             .upkeep
             .get_or_init(|| log_config::upkeep(&self.record()))
@@ -52,7 +57,9 @@ impl Container {
 
     /// Whether the log is of the format `local`.
     pub(crate) fn logs_to_segments(&self) -> bool {
-        self.inner().record.host.log_config.kind == taffrail_drivers::local::NAME
+        let inner = self.inner();
+        let log = inner.record.log.as_ref();
+        log.is_some_and(|log| log.format == super::state::LogFormat::Local)
     }
 
     /// Path of log file `number` while file `current` is the newest.

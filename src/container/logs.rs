@@ -210,6 +210,9 @@ impl Container {
     /// # Errors
     /// 409 while the container is being removed, 501 if there is nothing to be read.
     pub(crate) fn log_files(&self) -> Result<LogFiles, ApiError> {
+        if self.is_unread() {
+            return Err(ApiError::new(ErrorKind::NotImplemented, UNREADABLE));
+        }
         let local = self.logs_to_segments();
         let path = if local {
             self.segments_dir()
@@ -228,15 +231,22 @@ impl Container {
                 "can not get logs from container which is dead or marked for removal",
             ));
         }
-        let Some(max_file) = inner.record.log_files() else {
-            return Err(ApiError::new(ErrorKind::NotImplemented, UNREADABLE));
+        drop(inner);
+        let kept = self.kept_files();
+        kept.ok_or_else(|| ApiError::new(ErrorKind::NotImplemented, UNREADABLE))
+    }
+
+    /// Where the log is, whatever the container's state; `None` if none is kept.
+    pub(super) fn kept_files(&self) -> Option<LogFiles> {
+        let local = self.logs_to_segments();
+        let (format, path) = if local {
+            (LogFormat::Local, self.segments_dir())
+        } else {
+            (LogFormat::JsonFile, self.log_path())
         };
-        Ok(LogFiles {
-            format: if local {
-                LogFormat::Local
-            } else {
-                LogFormat::JsonFile
-            },
+        let max_file = self.inner().record.log_files()?;
+        Some(LogFiles {
+            format,
             path,
             index_dir: self.index_dir(),
             spool_dir: self.spool_dir(),

@@ -11,6 +11,7 @@
 
 mod attach;
 mod create;
+mod delivery;
 mod exit;
 mod figures;
 mod inspect;
@@ -78,7 +79,7 @@ pub(crate) struct Container {
     /// Who still needs which files of the log.
     holds: Arc<Holds>,
     /// `max-spool-size` and `compress`, once asked for.
-    upkeep: OnceLock<(u64, bool)>,
+    upkeep: OnceLock<log_config::Upkeep>,
 }
 
 #[derive(Debug)]

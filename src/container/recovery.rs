@@ -85,6 +85,7 @@ impl Daemon {
             return;
         }
         self.clear_interrupted(container).await;
+        self.resume_delivery(container).await;
         let auto_remove = container.inner().record.host.auto_remove;
         let interrupted = state.status == Status::Removing
             // A `--rm` container lives from its start to its exit.
@@ -143,6 +144,7 @@ impl Daemon {
             Ok(Some(capture)) => {
                 tracing::info!(container = container.id, "container found again");
                 container.inner().capture = Some(Arc::clone(&capture));
+                self.begin_delivery(container, &capture).await;
                 container.holds().watch(&capture);
                 // One that has ended meanwhile is in order before the first client asks.
                 match capture.exited().now_or_never() {

@@ -14,6 +14,8 @@ use crate::errors::{ApiError, chain};
 pub(crate) struct RemoveOptions {
     pub(crate) force: bool,
     pub(crate) link: bool,
+    /// Records that were not delivered are given up.
+    pub(crate) drop_undelivered: bool,
 }
 
 impl Daemon {
@@ -79,7 +81,7 @@ impl Daemon {
             inner.end_attach();
             inner.notify();
         }
-        match self.remove_files(container).await {
+        match self.remove_files(container, options.drop_undelivered).await {
             Ok(()) => {
                 self.containers.remove(container);
                 self.container_event(container, "destroy", []);
@@ -105,12 +107,18 @@ impl Daemon {
     }
 
     /// Removes everything on disk. The folder with the log goes last.
-    async fn remove_files(&self, container: &Arc<Container>) -> Result<(), String> {
+    async fn remove_files(
+        self: &Arc<Self>,
+        container: &Arc<Container>,
+        drop_undelivered: bool,
+    ) -> Result<(), String> {
         let images = Arc::clone(&self.images);
         let id = container.id.clone();
         let dir = container.dir().to_owned();
         let run_dir = self.supervisor.container_dir(&id);
         let aside = self.images.aside(&id);
+        let daemon = Arc::clone(self);
+        let name = container.name();
         // Whoever is writing the container's state has done so before its folder goes.
         let _files = container.files.lock().await;
         blocking(move || {
@@ -121,6 +129,14 @@ impl Daemon {
             unless_missing(std::fs::remove_dir_all(&run_dir)).map_err(|e| error(&run_dir, e))?;
             // Out of everybody's way first: a file that is being compressed just now would else
             // come into a folder that has just been emptied.
+            if !drop_undelivered && daemon.delivery.has_undelivered(&id) {
+                // The log goes on being delivered, the name is free at once.
+                return daemon
+                    .delivery
+                    .keep(&id, &name, &dir)
+                    .map_err(|e| error(&dir, e));
+            }
+            daemon.delivery.forget(&id);
             unless_missing(std::fs::rename(&dir, &aside)).map_err(|e| error(&dir, e))?;
             unless_missing(std::fs::remove_dir_all(&aside)).map_err(|e| {
                 // What is left of the container is found under its name again.

@@ -63,6 +63,7 @@ impl Daemon {
         let unused = if renamed.is_ok() { &old } else { bare };
         self.containers.release(unused, &container.id);
         renamed?;
+        self.delivery.rename(&container.id, bare);
         self.container_event(container, "rename", [("oldName", format!("/{old}"))]);
         Ok(())
     }

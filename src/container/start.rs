@@ -110,6 +110,7 @@ impl Daemon {
             inner.capture = Some(Arc::clone(&capture));
             inner.answer_attach(&capture);
         }
+        self.begin_delivery(container, &capture).await;
         container.holds().watch(&capture);
         self.network_event(container, "connect");
         let position = capture

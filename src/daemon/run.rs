@@ -19,6 +19,7 @@ use super::{Daemon, Settings, notify};
 use crate::api;
 use crate::container::state::replace;
 use crate::container::table::ContainerTable;
+use crate::delivery::Delivery;
 use crate::errors::chain;
 use crate::events::Events;
 use crate::image::{ImageError, ImageStore};
@@ -112,7 +113,9 @@ pub(crate) async fn run(
             return Err(error);
         }
     };
+    crate::delivery::start(&daemon);
     daemon.recover_containers().await;
+    daemon.resume_removed();
     logs::start(&daemon);
 
     let (stop, stopped) = watch::channel(false);
@@ -168,6 +171,7 @@ pub(crate) async fn run(
         // Nobody is left who could have a reason to fail.
         let _ = stop.send(true);
         while servers.join_next().await.is_some() {}
+        daemon.stop_delivery().await;
         daemon.supervisor.shutdown_if_idle().await;
     };
     tokio::select! {
@@ -198,6 +202,7 @@ async fn open(settings: Settings) -> Result<Arc<Daemon>, StartError> {
     })
     .await?;
     let containers_dir = settings.data_root.join("containers");
+    let delivery = Delivery::new(&settings.data_root);
     let daemon = Arc::new(Daemon {
         cgroup_parent: cgroup_parent(&settings),
         settings: RwLock::new(Arc::new(settings)),
@@ -206,6 +211,7 @@ async fn open(settings: Settings) -> Result<Arc<Daemon>, StartError> {
         events: Events::default(),
         containers: ContainerTable::default(),
         log_counters: Arc::default(),
+        delivery,
         ending: AtomicBool::new(false),
         id,
     });

@@ -60,8 +60,12 @@ pub(crate) struct CaptureFigures {
     pub(crate) waits: bool,
 }
 
+/// Hears of changes of a capture: commits that it has armed the doorbell for, and the end.
+pub(crate) trait CommitListener: Send + Sync {
+    fn changed(self: Arc<Self>);
+}
+
 /// See the module. Dropped when nobody is interested any more; the container runs on.
-#[derive(Debug)]
 pub(crate) struct Capture {
     id: String,
     raw: [u8; 32],
@@ -70,6 +74,7 @@ pub(crate) struct Capture {
     tty: bool,
     supervisor: Weak<Supervisor>,
     changes: watch::Sender<u64>,
+    listeners: Mutex<Vec<Weak<dyn CommitListener>>>,
     stopped: AtomicBool,
     /// How often the keeper gave its monitor up.
     respawns: AtomicU32,
@@ -102,6 +107,7 @@ impl Capture {
             tty,
             supervisor: Arc::downgrade(supervisor),
             changes: watch::Sender::new(0),
+            listeners: Mutex::default(),
             stopped: AtomicBool::new(false),
             respawns: AtomicU32::new(0),
             kick: Notify::new(),
@@ -132,6 +138,23 @@ impl Capture {
 
     fn changed(&self) {
         self.changes.send_modify(|n| *n += 1);
+        let live: Vec<_> = match self.listeners.lock() {
+            Ok(mut listeners) if !listeners.is_empty() => {
+                listeners.retain(|one| one.strong_count() > 0);
+                listeners.iter().filter_map(Weak::upgrade).collect()
+            }
+            _ => return,
+        };
+        for listener in live {
+            listener.changed();
+        }
+    }
+
+    /// Has `listener` hear of changes from now on.
+    pub(crate) fn listen_to_commits(&self, listener: Weak<dyn CommitListener>) {
+        if let Ok(mut listeners) = self.listeners.lock() {
+            listeners.push(listener);
+        }
     }
 
     /// No monitor is to be waited for any more.
@@ -260,7 +283,7 @@ impl Capture {
     }
 
     /// Asks for the doorbell. What is committed after this call rings.
-    pub(super) fn arm(&self) {
+    pub(crate) fn arm(&self) {
         self.page.get().armed.store(1, Ordering::SeqCst);
         fence(Ordering::SeqCst);
     }
@@ -461,6 +484,14 @@ impl Capture {
         if let Some(supervisor) = self.supervisor.upgrade() {
             supervisor.discard(&self.id).await;
         }
+    }
+}
+
+impl std::fmt::Debug for Capture {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Capture")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }
 

@@ -58,6 +58,15 @@ pub(super) fn first_slot(log: &LogFile) -> Result<Slot, SupervisorError> {
             slot = local::next_segment(&slot);
         }
     }
+    if let Some(told) = crate::delivery::highest(&log.dir)
+        && (told.epoch, told.seq) >= (slot.epoch, slot.next_seq)
+    {
+        // A receiver has records with these numbers that the log has lost.
+        slot.epoch = told.epoch + 1;
+        if log.format == LogFormat::Local && slot.offset > 0 {
+            slot = local::next_segment(&slot);
+        }
+    }
     if let Some(end) = &end {
         end.take_gap(&mut slot);
     }
