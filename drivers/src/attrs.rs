@@ -130,9 +130,18 @@ pub struct AttrSelection {
 impl AttrSelection {
     /// Attributes without the tag, in Docker's order: labels, labels-regex, env, env-regex; a later one overwrites.
     pub fn extra(&self, container: &ContainerFacts<'_>) -> BTreeMap<String, String> {
+        self.extra_with(container, str::to_owned)
+    }
+
+    /// The same with other names; where two become one, the later one in Docker's order overwrites.
+    pub(crate) fn extra_with(
+        &self,
+        container: &ContainerFacts<'_>,
+        rename: impl Fn(&str) -> String,
+    ) -> BTreeMap<String, String> {
         let mut extra = BTreeMap::new();
         let mut keep = |name: &str, value: &str| {
-            extra.insert(name.to_owned(), value.to_owned());
+            extra.insert(rename(name), value.to_owned());
         };
         for name in &self.labels {
             if let Some(value) = container.label(name) {

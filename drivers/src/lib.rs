@@ -9,6 +9,7 @@ mod common;
 mod duration;
 mod error;
 mod go;
+mod journald;
 pub mod json_file;
 mod list;
 pub mod local;

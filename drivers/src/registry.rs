@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::common::COMMON;
 use crate::error::{OptionError, OptionErrors};
+use crate::journald;
 use crate::json_file::{self, JsonFile};
 use crate::list;
 use crate::local::{self, Local};
@@ -79,7 +80,15 @@ pub const DRIVERS: &[DriverInfo] = &[
         common: false,
         sink: None,
     },
-    later("journald", "The systemd journal."),
+    DriverInfo {
+        name: journald::NAME,
+        built: true,
+        text: "The systemd journal.",
+        options: journald::OPTIONS,
+        attributes: SELECTION,
+        common: true,
+        sink: Some(journald::check),
+    },
     later("syslog", "A syslog server."),
     later("fluentd", "Fluentd or Fluent Bit, forward protocol."),
     later("splunk", "Splunk's HTTP event collector."),
@@ -260,18 +269,24 @@ mod tests {
             Plan::None
         ));
         assert_eq!(
-            error("syslog"),
-            "log driver \"syslog\" is not built in this version of Taffrail; built are: json-file, local, none"
+            error("awslogs"),
+            format!(
+                "log driver \"awslogs\" is not built in this version of Taffrail; built are: {}",
+                built_names()
+            )
         );
         assert_eq!(
-            error("json-file,splunk"),
-            "log driver \"splunk\" is not built in this version of Taffrail; built are: json-file, local, none"
+            error("json-file,gcplogs"),
+            format!(
+                "log driver \"gcplogs\" is not built in this version of Taffrail; built are: {}",
+                built_names()
+            )
         );
         assert!(error("json-file,json-file").contains("names \"json-file\" more than once"));
         assert!(error("json-file,").contains("has an empty name"));
         assert!(error("json-file,local").contains("two formats"));
         assert!(error("json-file,none").contains("\"none\" beside other drivers"));
-        assert_eq!(error("nope,syslog").lines().count(), 2);
+        assert_eq!(error("nope,awslogs").lines().count(), 2);
     }
 
     #[test]
