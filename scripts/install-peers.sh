@@ -33,6 +33,8 @@ test | bench)
 	missing jq jq
 	missing python3 python3
 	missing skopeo skopeo
+	# Receivers of log drivers.
+	[ -x /lib/systemd/systemd-journald ] || packages="$packages systemd"
 	;;
 *)
 	echo "install-peers.sh: $what: demo, test or bench" >&2
