@@ -32,8 +32,8 @@ pub use local::Local;
 pub use merge::{Defaults, merge};
 pub use options::{OptionKind, OptionSpec};
 pub use registry::{
-    DEFAULT_DRIVER, DRIVERS, DriverInfo, Plan, Sink, Validated, driver_info, known_options,
-    validate,
+    DEFAULT_DRIVER, DRIVERS, DriverInfo, Plan, Sink, Validated, driver_info, is_secret,
+    known_options, masked, validate,
 };
 pub use secret::Secret;
 pub use size::{Units, parse_size};

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::common::is_common;
 use crate::registry::DEFAULT_DRIVER;
 
 /// `log-driver`, `log-opts` and `log-drivers` of the daemon.
@@ -43,8 +44,28 @@ pub fn merge(
         driver.to_owned()
     };
     let mut merged = options.clone();
-    if let Some(own) = defaults.by_driver.get(&driver) {
-        take_over(&mut merged, own.iter());
+    let names: Vec<&str> = driver.split(',').collect();
+    for name in &names {
+        let kind = name.split_once(':').map_or(*name, |(kind, _)| kind);
+        let Some(own) = defaults.by_driver.get(kind) else {
+            continue;
+        };
+        if names.len() == 1 {
+            take_over(&mut merged, own.iter());
+            continue;
+        }
+        // One of several: its own defaults are for it alone.
+        for (option, value) in own {
+            if is_common(option) {
+                merged
+                    .entry(option.clone())
+                    .or_insert_with(|| value.clone());
+            } else if !options.contains_key(option) {
+                merged
+                    .entry(format!("{name}.{option}"))
+                    .or_insert_with(|| value.clone());
+            }
+        }
     }
     let same = driver == defaults.driver;
     let common = defaults.options.iter();

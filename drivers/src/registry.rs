@@ -9,7 +9,8 @@ use crate::journald;
 use crate::json_file::{self, JsonFile};
 use crate::list;
 use crate::local::{self, Local};
-use crate::options::OptionSpec;
+use crate::options::{OptionKind, OptionSpec};
+use crate::secret::{MASK, Secret};
 use crate::selection::SELECTION;
 use crate::sink::SinkSettings;
 
@@ -109,6 +110,26 @@ pub fn driver_info(name: &str) -> Option<&'static DriverInfo> {
 pub fn known_options(driver: &DriverInfo) -> impl Iterator<Item = &'static OptionSpec> {
     let common = if driver.common { COMMON } else { &[] };
     driver.options.iter().chain(driver.attributes).chain(common)
+}
+
+/// Whether an option, with or without a driver's name before it, is a token, key or password.
+pub fn is_secret(option: &str) -> bool {
+    let plain = option.split_once('.').map_or(option, |(_, plain)| plain);
+    DRIVERS
+        .iter()
+        .flat_map(|driver| driver.options)
+        .any(|known| known.name == plain && known.kind == OptionKind::Secret)
+}
+
+/// Options as they may be shown: `xxxx` for a secret that is given as it is. `@/path` and `secret:NAME` name one and are shown.
+pub fn masked(options: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let shown = options.iter().map(|(option, value)| {
+        let hide =
+            is_secret(option) && matches!(Secret::parse(value), Ok(Secret::Given(_)) | Err(_));
+        let value = if hide { MASK } else { value };
+        (option.clone(), value.to_owned())
+    });
+    shown.collect()
 }
 
 pub(crate) fn built_names() -> String {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::attrs::{AttrSelection, ContainerFacts, compile};
 use crate::error::OptionError;
 use crate::options::{OptionKind, OptionSpec};
+use crate::registry::masked;
 use crate::template::Template;
 
 /// The options.
@@ -67,7 +68,8 @@ pub(crate) fn select(
         env: list(options.get("env")),
         env_regex: regex(options.get("env-regex"), errors),
         tag: tag(options.get("tag"), errors),
-        config: options.clone(),
+        // Templates can show it.
+        config: masked(options),
     }
 }
 

@@ -24,6 +24,8 @@ pub struct Conf<'a> {
     pub run: u32,
     /// Each batch is on disk before it counts.
     pub sync: bool,
+    /// The application waits rather than that the spool lets go of what is still needed.
+    pub blocking: bool,
     pub max_size: u64,
     pub max_file: u64,
     /// JSON object of attributes, or empty.
@@ -51,6 +53,7 @@ pub fn read(bytes: &[u8]) -> Option<Conf<'_>> {
         local: false,
         run: 1,
         sync: false,
+        blocking: false,
         max_size: 0,
         max_file: 1,
         attrs: b"",
@@ -85,6 +88,7 @@ pub fn read(bytes: &[u8]) -> Option<Conf<'_>> {
             }
             b"run" => conf.run = u32::try_from(parse(value)?).ok()?,
             b"sync" => conf.sync = value == b"1",
+            b"blocking" => conf.blocking = value == b"1",
             b"max_size" => conf.max_size = parse(value)?,
             b"max_file" => conf.max_file = parse(value)?.max(1),
             b"attrs" => conf.attrs = value,

@@ -48,6 +48,8 @@ pub struct Files<'c, P> {
     dirty: bool,
     segment: Fd,
     segment_no: u64,
+    /// Nothing that is needed leaves the spool, whatever its bound (`mode=blocking`).
+    pub keep_all: bool,
     /// Sockets of daemons, -1 where free.
     pub daemons: [Fd; DAEMONS],
     probe: PhantomData<P>,
@@ -69,6 +71,7 @@ impl<'c, P: Probe> Files<'c, P> {
             no_log: Errno::ENOENT,
             side: -1,
             spool: -1,
+            keep_all: conf.blocking,
             tmp: -1,
             dirty: false,
             segment: -1,

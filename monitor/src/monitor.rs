@@ -365,11 +365,30 @@ impl<P: Probe> Monitor<'_, P> {
         full && self.slot.attach_pos - page.attach_read.load(Ordering::SeqCst) >= ATTACH_BOUND
     }
 
+    /// Whether the application has to wait because the spool is full (`mode=blocking`). Once it has
+    /// ended, what is left waits for no longer than for a log that fails: the oldest then gives way.
+    fn spool_full(&mut self) -> bool {
+        if !self.conf().blocking {
+            return false;
+        }
+        let over = self.gone_at != 0 && sys::now(sys::MONOTONIC) - self.gone_at >= LOG_PATIENCE;
+        self.files.keep_all = !over;
+        let full = !over && self.files.spool_is_full(&self.slot);
+        let page = self.state.page();
+        let before = page.spool_blocked.swap(u32::from(full), Ordering::SeqCst);
+        if before != u32::from(full) {
+            // What the daemon has let go of or given meanwhile was a message without an effect.
+            return full && self.files.spool_is_full(&self.slot);
+        }
+        full
+    }
+
     /// The loop.
     fn serve(&mut self) -> Result<i32> {
         let mut held = false;
         loop {
-            let full = self.attach_full();
+            let waits = self.spool_full();
+            let full = self.attach_full() || waits;
             if full != held {
                 held = full;
                 for s in 0..2 {
@@ -380,7 +399,7 @@ impl<P: Probe> Monitor<'_, P> {
                     let _ = sys::epoll_ctl(self.ep, op, self.master, source::MASTER);
                 }
             }
-            if self.ended() {
+            if !waits && self.ended() {
                 return Ok(self.end());
             }
             let mut events = [Event::default(); 12];

@@ -57,7 +57,7 @@ impl Daemon {
             "ProcessLabel": "",
             "AppArmorProfile": "",
             "ExecIDs": null,
-            "HostConfig": record.host,
+            "HostConfig": record.shown_host(),
             "GraphDriver": {
                 "Name": "overlay2",
                 "Data": {

@@ -1,6 +1,8 @@
 //! What a container's log settings mean: checked at create, evaluated at each start.
 
-use taffrail_drivers::{ContainerFacts, LogSync, Plan, Validated, attrs_json, merge, validate};
+use taffrail_drivers::{
+    ContainerFacts, LogSync, Mode, Plan, Validated, attrs_json, merge, validate,
+};
 
 use super::state::{LogFormat, LogSettings};
 use super::{Record, time};
@@ -121,6 +123,8 @@ pub(super) struct RunSettings {
     pub(super) attrs: Vec<u8>,
     /// Each batch is on the disk before it counts.
     pub(super) sync: bool,
+    /// `mode=blocking`, and somebody to wait for.
+    pub(super) blocking: bool,
     /// Most bytes of closed files that are held for readers past the log's own retention.
     pub(super) spool_share: u64,
 }
@@ -145,6 +149,7 @@ pub(super) fn run_settings(record: &Record, log_path: &str) -> Result<RunSetting
         Ok(RunSettings {
             attrs: attrs_json(&attrs.map_err(|error| error.to_string())?),
             sync: common.sync() == LogSync::Record,
+            blocking: common.mode() == Some(Mode::Blocking) && !validated.sinks().is_empty(),
             spool_share: common.max_spool_size(),
         })
     })?

@@ -375,6 +375,7 @@ fn log_plan(container: &Container, record: &Record) -> Result<LogPlan, StartFail
         attrs: run.attrs,
         run: u32::try_from(record.state.run() + 1).unwrap_or(u32::MAX),
         sync: run.sync,
+        blocking: run.blocking,
         spool_share: run.spool_share,
     }))
 }

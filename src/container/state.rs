@@ -277,13 +277,20 @@ impl Record {
         // The copies are for others: losing one must not keep the container from running.
         for (name, value) in [
             ("config.v2.json", self.docker_config(dir)),
-            ("hostconfig.json", json!(self.host)),
+            ("hostconfig.json", json!(self.shown_host())),
         ] {
             if let Err(error) = replace(dir, name, value.to_string().as_bytes(), false) {
                 tracing::warn!(container = self.id, error = %error, file = name, "copy of the configuration cannot be written");
             }
         }
         Ok(())
+    }
+
+    /// The host configuration as others may see it: without secrets among the log options.
+    pub(crate) fn shown_host(&self) -> HostConfig {
+        let mut host = self.host.clone();
+        host.log_config.config = taffrail_drivers::masked(&host.log_config.config);
+        host
     }
 
     /// The part of Docker's `config.v2.json` that collectors read.

@@ -309,6 +309,12 @@ fn reload_attributes(settings: &Settings) -> BTreeMap<String, String> {
         .iter()
         .map(|(name, runtime)| (name.as_str(), runtime.path.as_path()))
         .collect();
+    let by_driver: BTreeMap<&str, BTreeMap<String, String>> = settings
+        .log
+        .by_driver
+        .iter()
+        .map(|(name, options)| (name.as_str(), taffrail_drivers::masked(options)))
+        .collect();
     let limits: BTreeMap<&str, [i64; 2]> = settings
         .default_ulimits
         .iter()
@@ -326,8 +332,11 @@ fn reload_attributes(settings: &Settings) -> BTreeMap<String, String> {
         ("labels", json(&settings.labels)),
         ("live-restore", settings.live_restore.to_string()),
         ("log-driver", settings.log.driver.clone()),
-        ("log-drivers", json(&settings.log.by_driver)),
-        ("log-opts", json(&settings.log.options)),
+        ("log-drivers", json(&by_driver)),
+        (
+            "log-opts",
+            json(&taffrail_drivers::masked(&settings.log.options)),
+        ),
         ("log-spool-size", settings.log_spool_size.to_string()),
         ("runtimes", json(&runtimes)),
         ("shutdown-timeout", settings.shutdown_timeout.to_string()),

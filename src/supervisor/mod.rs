@@ -86,6 +86,8 @@ pub(crate) struct LogFile {
     pub(crate) run: u32,
     /// Each batch is on the disk before it counts (`sync=record`).
     pub(crate) sync: bool,
+    /// The application waits rather than that the spool lets go of what a sink needs.
+    pub(crate) blocking: bool,
     /// Most bytes of closed files past the log's own retention that are held for readers, until
     /// [`Capture::share_spool`] says another number.
     pub(crate) spool_share: u64,
@@ -489,6 +491,7 @@ fn settings(plan: &CapturePlan) -> Vec<u8> {
             put("tmp_dir", log.tmp_dir().as_os_str().as_bytes());
             put("run", log.run.to_string().as_bytes());
             put("sync", if log.sync { b"1" } else { b"0" });
+            put("blocking", if log.blocking { b"1" } else { b"0" });
             put("attrs", &log.attrs);
         }
         LogPlan::None => put("discard", b"1"),

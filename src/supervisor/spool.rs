@@ -28,7 +28,8 @@ impl Capture {
     pub(crate) fn share_spool(&self, bytes: u64) {
         let page = self.page().get();
         let before = page.spool_share.swap(bytes, Ordering::SeqCst);
-        if bytes < before && self.spool().bytes > bytes {
+        let waits = page.spool_blocked.load(Ordering::SeqCst) != 0;
+        if (bytes < before && self.spool().bytes > bytes) || (bytes > before && waits) {
             self.kick();
         }
     }

@@ -72,6 +72,7 @@ impl Bench {
                 attrs: Vec::new(),
                 run: 1,
                 sync: false,
+                blocking: false,
                 spool_share: 256 << 20,
             }),
         }

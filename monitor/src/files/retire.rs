@@ -92,7 +92,7 @@ impl<P: Probe> Files<'_, P> {
         while slot.spool_oldest < slot.oldest_file_no {
             let number = slot.spool_oldest;
             let needed = held_from <= number;
-            if needed && slot.spool_bytes <= share {
+            if needed && (slot.spool_bytes <= share || self.keep_all) {
                 return first..number;
             }
             let bytes = self.spooled(number).unwrap_or(0);
@@ -105,6 +105,14 @@ impl<P: Probe> Files<'_, P> {
         }
         slot.spool_bytes = 0;
         first..slot.spool_oldest
+    }
+
+    /// Whether the spool is at its bound with files that somebody needs.
+    pub fn spool_is_full(&self, slot: &Slot) -> bool {
+        let page = self.state.page();
+        slot.spool_oldest < slot.oldest_file_no
+            && page.held_from.load(Ordering::SeqCst) < slot.oldest_file_no
+            && slot.spool_bytes > page.spool_share.load(Ordering::SeqCst)
     }
 
     /// Removes files of the spool and their indexes, the oldest first.

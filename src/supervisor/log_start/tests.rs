@@ -20,6 +20,7 @@ fn plan(dir: &Path, format: LogFormat) -> LogFile {
         attrs: Vec::new(),
         run: 3,
         sync: false,
+        blocking: false,
         spool_share: 0,
     }
 }
