@@ -37,7 +37,7 @@ pub(crate) struct Daemon {
     pub(crate) events: Events,
     pub(crate) containers: ContainerTable,
     pub(crate) log_counters: Arc<LogCounters>,
-    pub(crate) delivery: Delivery,
+    pub(crate) delivery: Arc<Delivery>,
     /// Control group that containers are below.
     pub(crate) cgroup_parent: String,
     /// Id in `/info`; made at the first start on a data root.

@@ -82,6 +82,7 @@ async fn log_usage(daemon: &Arc<Daemon>) -> Result<Value, ApiError> {
         let mut out = json!(sum);
         out["SpoolBound"] = daemon.spool_bound().into();
         out["Containers"] = containers.into();
+        out["Removed"] = daemon.delivery.shown_kept();
         out
     })
     .await

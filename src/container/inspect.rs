@@ -100,6 +100,15 @@ impl Daemon {
                 "LostBytes": spool.lost_bytes,
             });
         }
+        let id = record.id.clone();
+        let daemon = Arc::clone(&self.delivery);
+        if let Some(sinks) = blocking(move || daemon.shown(&id)).await.flatten() {
+            out["LogSinks"] = sinks;
+            out["LogSpoolBounds"] = json!({
+                "Container": container.max_spool_size(),
+                "Daemon": self.spool_bound(),
+            });
+        }
         if size && let Some(fields) = out.as_object_mut() {
             let (own, all) = self.sizes(&record.id, &record.image_id).await;
             fields.insert("SizeRw".to_owned(), json!(own));

@@ -202,7 +202,7 @@ async fn open(settings: Settings) -> Result<Arc<Daemon>, StartError> {
     })
     .await?;
     let containers_dir = settings.data_root.join("containers");
-    let delivery = Delivery::new(&settings.data_root);
+    let delivery = Arc::new(Delivery::new(&settings.data_root));
     let daemon = Arc::new(Daemon {
         cgroup_parent: cgroup_parent(&settings),
         settings: RwLock::new(Arc::new(settings)),

@@ -13,13 +13,12 @@ mod feed;
 mod lane;
 mod part;
 mod removed;
+mod show;
 mod sink;
 mod tell;
 mod worker;
 
 pub(crate) use cursor::highest;
-pub(crate) use lane::Status;
-pub(crate) use removed::{Kept, KeptLog};
 pub(crate) use sink::{Sink, SinkFigures};
 
 use std::collections::HashMap;
@@ -37,6 +36,7 @@ use crate::logs::Holds;
 use crate::supervisor::Capture;
 use feed::Feed;
 use lane::Lane;
+use removed::Kept;
 use sink::NewSink;
 use tell::Teller;
 
