@@ -11,7 +11,7 @@ use super::router::{Backend, Route, Router};
 use super::server::{self, Limits, Listener};
 use super::{
     attach, containers, df, events, images, lifecycle, load, log_check, logs, networks, save,
-    system, wait,
+    spool, system, wait,
 };
 use crate::daemon::Daemon;
 use crate::errors::ApiError;
@@ -80,6 +80,8 @@ impl Backend for Api {
             }
             Route::VolumeList => reply::json(StatusCode::OK, &networks::volumes()),
             Route::VolumeInspect => return Err(networks::no_volume(&name)),
+            Route::SpoolList => spool::list(daemon).await?,
+            Route::SpoolRemove => spool::remove(daemon, name).await?,
             Route::PluginList => reply::json(StatusCode::OK, &[(); 0]),
             Route::PluginInspect => return Err(networks::no_plugin(&name)),
             // Answered by the router.

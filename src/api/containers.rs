@@ -24,7 +24,21 @@ pub(crate) async fn list(daemon: &Arc<Daemon>, request: &Request) -> Result<Repl
         size: query.flag("size"),
         filters,
     };
-    let list = daemon.list(options).await?;
+    let mut list = daemon.list(options).await?;
+    if query.flag("logs") {
+        // Taffrail's own: `ps --logs`.
+        for one in &mut list {
+            let id = one["Id"].as_str().unwrap_or_default().to_owned();
+            if let Ok(container) = daemon.find(&id) {
+                one["LogDriver"] = container.record().host.log_config.kind.into();
+            }
+            let delivery = Arc::clone(&daemon.delivery);
+            let sinks = tokio::task::spawn_blocking(move || delivery.shown(&id)).await;
+            if let Ok(Some(sinks)) = sinks {
+                one["LogSinks"] = sinks;
+            }
+        }
+    }
     Ok(reply::json(StatusCode::OK, &list))
 }
 

@@ -28,6 +28,7 @@ mod request;
 mod router;
 mod save;
 pub(crate) mod server;
+mod spool;
 mod system;
 mod time;
 pub(crate) mod types;

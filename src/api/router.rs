@@ -54,6 +54,8 @@ pub(crate) enum Route {
     NetworkInspect,
     VolumeList,
     VolumeInspect,
+    SpoolList,
+    SpoolRemove,
     PluginList,
     PluginInspect,
     /// Known to Docker, answered by 503: this is no swarm.
@@ -123,6 +125,8 @@ const ROUTES: &[(&str, &str, Route)] = &[
     ("DELETE", "/images/{}", Route::ImageRemove),
     ("GET", "/distribution/{}/json", Route::NotBuilt),
     ("POST", "/auth", Route::NotBuilt),
+    ("GET", "/spool", Route::SpoolList),
+    ("DELETE", "/spool/{}", Route::SpoolRemove),
     ("GET", "/system/df", Route::SystemDf),
     ("POST", "/build", Route::NotBuilt),
     ("POST", "/build/prune", Route::NotBuilt),

@@ -56,6 +56,9 @@ pub(crate) struct RmArgs {
     /// Remove anonymous volumes associated with the container
     #[arg(short, long)]
     volumes: bool,
+    /// Give up what was not delivered to log receivers yet, instead of delivering it later
+    #[arg(long)]
+    drop_undelivered: bool,
     #[arg(required = true, value_name = "CONTAINER")]
     containers: Vec<String>,
 }
@@ -158,6 +161,9 @@ pub(crate) async fn rm(client: &Client, args: RmArgs) -> Result<u8, CliError> {
         .flag("v", args.volumes)
         .flag("link", args.link)
         .flag("force", args.force);
+    if args.drop_undelivered {
+        query.flag("dropUndelivered", true);
+    }
     let query = query.as_str();
     let requests = args.containers.into_iter().map(|name| async move {
         let target = name.trim_matches('/');

@@ -27,6 +27,8 @@ mod run;
 mod save;
 mod session;
 mod signals;
+mod sinks;
+mod spool;
 mod start;
 mod system;
 mod table;
@@ -136,6 +138,9 @@ enum Command {
     Events(events::EventsArgs),
     /// Display system-wide information
     Info(info::InfoArgs),
+    /// Logs of removed containers that are still to be delivered
+    #[command(subcommand)]
+    Spool(spool::SpoolCommand),
     /// Manage Taffrail
     System(system::SystemArgs),
     /// Show the Taffrail version information
@@ -234,6 +239,7 @@ async fn dispatch(command: Command, host: Host) -> Result<u8, CliError> {
         Command::Tag(args) => images::tag(&client, args).await,
         Command::Rmi(args) => images::rmi(&client, args).await,
         Command::Events(args) => events::events(&client, args).await,
+        Command::Spool(command) => spool::spool(&client, command).await,
         Command::System(args) => system::system(&client, args).await,
         // Taken care of above and in `run`.
         Command::Daemon(_)

@@ -9,6 +9,7 @@ use super::error::CliError;
 use super::flags::{filters, integer};
 use super::format::Layout;
 use super::out::{self, To};
+use super::sinks;
 use super::table::{ellipsis, short_id};
 use super::times;
 use super::units::{human_duration, human_size};
@@ -27,6 +28,9 @@ pub(crate) struct PsArgs {
     /// Show n last created containers (includes all states)
     #[arg(short = 'n', long)]
     last: Option<String>,
+    /// Show where each container's log goes, and how far it is
+    #[arg(long)]
+    logs: bool,
     /// Show the latest created container (includes all states)
     #[arg(short, long)]
     latest: bool,
@@ -101,9 +105,14 @@ pub(crate) async fn ps(client: &Client, args: PsArgs) -> Result<u8, CliError> {
     } else {
         Layout::choose(Some(format), &columns)?
     };
+    query.flag("logs", args.logs);
     let list = client
         .get(&format!("/containers/json{}", query.as_str()))
         .await?;
+    if args.logs {
+        out::write(To::Out, sinks::table(&list).as_bytes());
+        return Ok(0);
+    }
     let rows: Vec<_> = list
         .as_array()
         .into_iter()
