@@ -48,6 +48,11 @@ fn truncate(text: &str, bytes: usize) -> &str {
     &text[..end]
 }
 
+/// What `{{.ID}}` is: the first 12 characters of an id.
+pub(crate) fn short_id(id: &str) -> &str {
+    truncate(id, 12)
+}
+
 fn strings(items: &[String]) -> Value {
     Value::List(
         items
@@ -176,6 +181,19 @@ impl AttrSelection {
             }
         }
         extra
+    }
+
+    /// The tag, for drivers that always have one; empty if the options give none.
+    ///
+    /// # Errors
+    /// It cannot be evaluated for this container.
+    pub(crate) fn rendered_tag(&self, container: &ContainerFacts<'_>) -> Result<String, TagError> {
+        match &self.tag {
+            None => Ok(String::new()),
+            Some(template) => {
+                Ok(template.render(&container.to_value(&self.config, &self.extra(container)))?)
+            }
+        }
     }
 
     /// All attributes, the tag included; empty if nothing was asked for.

@@ -13,6 +13,7 @@ use crate::options::{OptionKind, OptionSpec};
 use crate::secret::{MASK, Secret};
 use crate::selection::SELECTION;
 use crate::sink::SinkSettings;
+use crate::syslog;
 
 /// Driver when neither the container nor daemon.json names one.
 pub const DEFAULT_DRIVER: &str = "json-file";
@@ -90,7 +91,15 @@ pub const DRIVERS: &[DriverInfo] = &[
         common: true,
         sink: Some(journald::check),
     },
-    later("syslog", "A syslog server."),
+    DriverInfo {
+        name: syslog::NAME,
+        built: true,
+        text: "A syslog server: UDP, TCP, TLS, unix sockets, RELP.",
+        options: syslog::OPTIONS,
+        attributes: SELECTION,
+        common: true,
+        sink: Some(syslog::check),
+    },
     later("fluentd", "Fluentd or Fluent Bit, forward protocol."),
     later("splunk", "Splunk's HTTP event collector."),
     later("gelf", "Graylog and others, GELF."),

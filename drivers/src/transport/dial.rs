@@ -1,7 +1,7 @@
 //! From a name to a socket.
 
 use std::io;
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _, UdpSocket};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -81,6 +81,31 @@ fn set(socket: &TcpStream, timeouts: &Timeouts) -> io::Result<()> {
     socket.set_nodelay(true)?;
     socket.set_read_timeout(timeouts.read)?;
     socket.set_write_timeout(timeouts.write)
+}
+
+/// A UDP socket that sends to, and hears refusals from, the first address of the name that the machine has a route to.
+///
+/// # Errors
+/// The name is not known, or there is no route to it.
+pub fn udp(host: &str, port: u16, trace: Trace<'_>) -> Result<UdpSocket, Failure> {
+    let mut last = None;
+    for address in resolve(host, port, trace)? {
+        let any: SocketAddr = if address.is_ipv4() {
+            (std::net::Ipv4Addr::UNSPECIFIED, 0).into()
+        } else {
+            (std::net::Ipv6Addr::UNSPECIFIED, 0).into()
+        };
+        match UdpSocket::bind(any).and_then(|socket| socket.connect(address).map(|()| socket)) {
+            Ok(socket) => {
+                trace(format!("sending to {address}"));
+                return Ok(socket);
+            }
+            Err(error) => last = Some(failure(&format!("cannot send to {address}"), &error)),
+        }
+    }
+    Err(last.unwrap_or_else(|| {
+        Failure::new(FailureKind::Unreachable, format!("{host} has no address"))
+    }))
 }
 
 /// Connects to a stream socket in the file system.

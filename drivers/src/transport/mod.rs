@@ -7,7 +7,8 @@ mod stream;
 pub mod tls;
 
 pub use acked::{AckedStream, RUN};
-pub use dial::{resolve, tcp, unix_datagram, unix_stream};
+pub(crate) use dial::failure;
+pub use dial::{resolve, tcp, udp, unix_datagram, unix_stream};
 pub use stream::Stream;
 
 use std::time::Duration;
