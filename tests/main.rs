@@ -11,6 +11,7 @@ mod cli_images;
 mod cli_life;
 mod cli_own;
 mod cli_run;
+mod delivery;
 mod docker_py;
 mod events;
 mod golden;

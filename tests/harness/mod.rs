@@ -9,6 +9,7 @@ pub(crate) mod leak;
 pub(crate) mod logs;
 pub(crate) mod procs;
 pub(crate) mod pty;
+pub(crate) mod receiver;
 pub(crate) mod skip;
 
 use std::path::PathBuf;
