@@ -60,29 +60,53 @@ pub fn quote(text: &str) -> String {
 /// escaped, each invalid UTF-8 byte as `\ufffd`; with `html`, also `<`, `>` and `&` as `\u00xx`. 0x7f stays as it is.
 pub(crate) fn json_string(out: &mut Vec<u8>, bytes: &[u8], html: bool) {
     out.push(b'"');
+    json_escaped(out, bytes, html);
+    out.push(b'"');
+}
+
+/// The same without the quotes around it.
+pub(crate) fn json_escaped(out: &mut Vec<u8>, bytes: &[u8], html: bool) {
     for chunk in bytes.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            match c {
-                '"' => out.extend_from_slice(b"\\\""),
-                '\\' => out.extend_from_slice(b"\\\\"),
-                '\x08' => out.extend_from_slice(b"\\b"),
-                '\x0c' => out.extend_from_slice(b"\\f"),
-                '\n' => out.extend_from_slice(b"\\n"),
-                '\r' => out.extend_from_slice(b"\\r"),
-                '\t' => out.extend_from_slice(b"\\t"),
-                '\u{2028}' => out.extend_from_slice(b"\\u2028"),
-                '\u{2029}' => out.extend_from_slice(b"\\u2029"),
-                c if (c as u32) < 0x20 || (html && matches!(c, '<' | '>' | '&')) => {
-                    out.extend_from_slice(format!("\\u{:04x}", c as u32).as_bytes());
+        let valid = chunk.valid().as_bytes();
+        // What needs no escape goes in whole runs: nearly everything.
+        let mut start = 0;
+        for (at, &byte) in valid.iter().enumerate() {
+            let special = match byte {
+                0..0x20 | b'"' | b'\\' => true,
+                b'<' | b'>' | b'&' => html,
+                // U+2028 and U+2029 are E2 80 A8 and E2 80 A9.
+                0xa8 | 0xa9 => valid[..at].ends_with(b"\xe2\x80"),
+                _ => false,
+            };
+            if !special {
+                continue;
+            }
+            let separator = byte >= 0x80;
+            out.extend_from_slice(&valid[start..at - if separator { 2 } else { 0 }]);
+            start = at + 1;
+            match byte {
+                b'"' => out.extend_from_slice(b"\\\""),
+                b'\\' => out.extend_from_slice(b"\\\\"),
+                b'\x08' => out.extend_from_slice(b"\\b"),
+                b'\x0c' => out.extend_from_slice(b"\\f"),
+                b'\n' => out.extend_from_slice(b"\\n"),
+                b'\r' => out.extend_from_slice(b"\\r"),
+                b'\t' => out.extend_from_slice(b"\\t"),
+                0xa8 => out.extend_from_slice(b"\\u2028"),
+                0xa9 => out.extend_from_slice(b"\\u2029"),
+                byte => {
+                    out.extend_from_slice(b"\\u00");
+                    for digit in [byte >> 4, byte & 15] {
+                        out.push(b"0123456789abcdef"[usize::from(digit)]);
+                    }
                 }
-                c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
             }
         }
+        out.extend_from_slice(&valid[start..]);
         for _ in chunk.invalid() {
             out.extend_from_slice(b"\\ufffd");
         }
     }
-    out.push(b'"');
 }
 
 #[cfg(test)]

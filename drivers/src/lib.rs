@@ -20,6 +20,7 @@ mod secret;
 mod selection;
 pub mod sink;
 mod size;
+mod splunk;
 mod syslog;
 pub mod template;
 pub mod transport;

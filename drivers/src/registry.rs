@@ -13,6 +13,7 @@ use crate::options::{OptionKind, OptionSpec};
 use crate::secret::{MASK, Secret};
 use crate::selection::SELECTION;
 use crate::sink::SinkSettings;
+use crate::splunk;
 use crate::syslog;
 
 /// Driver when neither the container nor daemon.json names one.
@@ -101,7 +102,15 @@ pub const DRIVERS: &[DriverInfo] = &[
         sink: Some(syslog::check),
     },
     later("fluentd", "Fluentd or Fluent Bit, forward protocol."),
-    later("splunk", "Splunk's HTTP event collector."),
+    DriverInfo {
+        name: splunk::NAME,
+        built: true,
+        text: "Splunk's HTTP event collector.",
+        options: splunk::OPTIONS,
+        attributes: SELECTION,
+        common: true,
+        sink: Some(splunk::check),
+    },
     later("gelf", "Graylog and others, GELF."),
     later("awslogs", "Amazon CloudWatch Logs."),
     later("gcplogs", "Google Cloud Logging."),

@@ -63,5 +63,8 @@ fn tables_are_those_of_the_code() {
         }
         found.push(driver.name);
     }
-    assert_eq!(found, ["json-file", "local", "journald", "syslog"]);
+    assert_eq!(
+        found,
+        ["json-file", "local", "journald", "syslog", "splunk"]
+    );
 }

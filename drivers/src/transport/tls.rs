@@ -136,6 +136,11 @@ impl TlsClient {
                 Some(built.map_err(|error| TlsFileError::Other(error.to_string()))?)
             },
             own,
+            // For clients that do TLS themselves and know only the address.
+            name: options
+                .name
+                .as_ref()
+                .and_then(|name| ServerName::try_from(name.clone()).ok()),
             skip: options.skip_verify,
             provider: provider(),
         };
@@ -222,6 +227,14 @@ impl TlsClient {
     }
 }
 
+/// A set-up that trusts nobody, for clients that want one though they do not use it.
+pub(crate) fn untrusting() -> Result<ClientConfig, rustls::Error> {
+    Ok(ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth())
+}
+
 /// The system's authorities: the file of Debian, then of others.
 fn system_roots() -> Vec<CertificateDer<'static>> {
     let given = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
@@ -253,6 +266,7 @@ fn is_date(error: &rustls::Error) -> bool {
 struct Verifier {
     chain: Option<Arc<WebPkiServerVerifier>>,
     own: Vec<CertificateDer<'static>>,
+    name: Option<ServerName<'static>>,
     skip: bool,
     provider: Arc<CryptoProvider>,
 }
@@ -269,6 +283,7 @@ impl ServerCertVerifier for Verifier {
         if self.skip {
             return Ok(ServerCertVerified::assertion());
         }
+        let server_name = self.name.as_ref().unwrap_or(server_name);
         let by_chain = match &self.chain {
             Some(chain) => {
                 chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
