@@ -63,6 +63,9 @@ pub(super) enum Filled {
     CaughtUp { commit: u64 },
     /// Everything was read, and without a new run there will be no more.
     End,
+    /// Only records that are too old were read, and they stand before others: they are passed
+    /// whether or not the receiver is there. There is more.
+    Aged,
 }
 
 /// An unfinished line of a stream.
@@ -95,7 +98,10 @@ pub(super) struct Feed {
     chains: [Option<Chain>; 2],
     /// Text of the last line's id, and whose it is.
     id: (Cursor, String),
+    /// Not told of yet.
     aged: Option<Aged>,
+    /// Told of in a record that may not have been accepted.
+    told: Option<Aged>,
     /// Oldest file that the reader needs.
     pub(super) file: u64,
     /// Everything was read, and no run is under way.
@@ -130,6 +136,7 @@ impl Feed {
             chains: [None; 2],
             id: (Cursor::default(), String::new()),
             aged: None,
+            told: None,
             file: 0,
             ended: false,
             used: Instant::now(),
@@ -168,7 +175,28 @@ impl Feed {
         self.ended = false;
         self.read_to = Some(to.unwrap_or(BEGIN));
         self.chains = [None; 2];
-        self.aged = None;
+        // They are passed for good; only what says so is sent again.
+        if let Some(told) = self.told.take() {
+            self.aged = Some(match self.aged {
+                Some(aged) => Aged {
+                    records: told.records + aged.records,
+                    bytes: told.bytes + aged.bytes,
+                    from: told.from,
+                    ..aged
+                },
+                None => told,
+            });
+        }
+    }
+
+    /// Something is still to be told.
+    pub(super) fn has_word(&self) -> bool {
+        self.aged.is_some()
+    }
+
+    /// Everything that was read is settled.
+    pub(super) fn settled(&mut self) {
+        self.told = None;
     }
 
     /// Lets memory go that only reading needs; `far`: also what can be opened again.
@@ -224,6 +252,9 @@ impl Feed {
     ) -> Result<Filled, ReadError> {
         loop {
             while let Some((item, size)) = packed::next(&scratch.items[scratch.at..]) {
+                if self.ages(part) && !is_old(&item, room.oldest) {
+                    return Ok(Filled::Aged);
+                }
                 if batch.bytes.len() >= room.bytes || batch.len() >= room.records {
                     return Ok(Filled::Full);
                 }
@@ -231,7 +262,11 @@ impl Feed {
                 self.take(&item, batch, part, room.oldest);
             }
             scratch.clear();
-            match self.read(scratch)? {
+            let step = self.read(scratch)?;
+            if step != Step::Data && self.ages(part) {
+                return Ok(Filled::Aged);
+            }
+            match step {
                 Step::Data => {}
                 Step::CaughtUp { commit } => {
                     self.tell_aged(batch, part);
@@ -245,6 +280,11 @@ impl Feed {
                 }
             }
         }
+    }
+
+    /// Whether nothing but records that are too old is in the part.
+    fn ages(&self, part: &Part) -> bool {
+        self.aged.is_some() && part.sent == 0 && part.dropped > 0
     }
 
     fn take(&mut self, item: &Item<'_>, batch: &mut Batch, part: &mut Part, oldest: Option<i64>) {
@@ -399,6 +439,7 @@ impl Feed {
         let Some(aged) = self.aged.take() else {
             return;
         };
+        self.told = Some(aged);
         let text = packed::gap_text(
             Some(aged.records),
             Some(aged.bytes),
@@ -432,6 +473,13 @@ impl Feed {
             part.notices += 1;
             part.push(None, true);
         }
+    }
+}
+
+fn is_old(item: &Item<'_>, oldest: Option<i64>) -> bool {
+    match item {
+        Item::Record { time, .. } => oldest.is_some_and(|oldest| *time < oldest),
+        Item::Gap { .. } => false,
     }
 }
 

@@ -129,13 +129,12 @@ impl Delivery {
 
     /// Gives a removed container's log up. `None`: there is none of that id.
     pub(crate) fn drop_kept(&self, id: &str) -> Option<std::io::Result<()>> {
-        let kept = self
-            .kept
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(id)?;
+        let lock = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let dir = lock().get(id)?.dir.clone();
         self.forget(id);
-        Some(std::fs::remove_dir_all(&kept.dir))
+        let removed = std::fs::remove_dir_all(&dir);
+        lock().remove(id);
+        Some(removed)
     }
 
     /// Removes what is delivered.

@@ -347,10 +347,13 @@ impl Sink {
 
     /// Nothing of it is under way any more. `read`: nothing that was read waits to be sent either.
     pub(super) fn rest(&self, read: bool) {
-        let feed = self.feed();
+        let mut feed = self.feed();
         let mut progress = self.progress();
         progress.oldest = None;
-        if feed.ended {
+        if read {
+            feed.settled();
+        }
+        if feed.ended && !feed.has_word() {
             progress.hold = None;
             self.finished.store(true, Ordering::SeqCst);
         } else if read && feed.file > progress.place.file {

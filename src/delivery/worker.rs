@@ -86,12 +86,17 @@ impl Worker {
             } else {
                 None
             };
+            // What is not sent needs no receiver.
+            let unsent = self.filled.iter().take_while(|part| part.sent == 0).count();
+            if unsent > 0 {
+                self.parts.extend(self.filled.drain(..unsent));
+                self.advance(self.settled);
+            }
             let done = if !self.batch.is_empty() {
                 self.send()
             } else if !self.batches.is_empty() {
                 self.collect(due)
             } else {
-                self.pass_unsent();
                 if self.owner.is_none() && !self.lane.wait(due) {
                     return;
                 }
@@ -184,6 +189,13 @@ impl Worker {
                 }
                 return false;
             }
+            Ok(Filled::Aged) => {
+                if self.scratch.is_empty() {
+                    self.lane.requeue(Arc::clone(sink));
+                } else {
+                    self.owner = Some(Arc::clone(sink));
+                }
+            }
             Ok(Filled::CaughtUp { .. }) if some => {
                 let crowd = u32::try_from(self.lane.lingering()).unwrap_or(u32::MAX);
                 let linger = Duration::from_micros(100).saturating_mul(crowd);
@@ -214,12 +226,6 @@ impl Worker {
             }
         }
         true
-    }
-
-    /// What was read and is not sent is settled in its turn.
-    fn pass_unsent(&mut self) {
-        self.parts.extend(self.filled.drain(..));
-        self.advance(self.settled);
     }
 
     fn send(&mut self) -> Result<(), Failure> {
