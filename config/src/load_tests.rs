@@ -297,8 +297,8 @@ fn each_mistake_is_named() {
             ],
         ),
         (
-            "{\"log-driver\": \"syslog\"}",
-            &["log driver \"syslog\" is not built"],
+            "{\"log-driver\": \"awslogs\"}",
+            &["log driver \"awslogs\" is not built"],
         ),
         (
             "{\"log-opts\":\n{\n\"bogus\": 1}}",
@@ -505,7 +505,7 @@ fn open_ports_are_told() {
 #[test]
 fn defaults_by_driver() {
     let (config, warnings) = parse(
-        r#"{"log-opts": {"max-size": "1m"}, "log-drivers": {"json-file": {"max-file": 3}, "syslog": {"anything": "x"}}}"#,
+        r#"{"log-opts": {"max-size": "1m"}, "log-drivers": {"json-file": {"max-file": 3}, "awslogs": {"anything": "x"}}}"#,
     );
     assert_eq!(config.log.by_driver["json-file"]["max-file"], "3");
     assert_eq!(warnings.len(), 1, "{warnings:?}");

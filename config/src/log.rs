@@ -167,6 +167,8 @@ fn check(
                     | OptionError::EmptyDriverName { .. }
                     | OptionError::DuplicateDriver { .. }
                     | OptionError::TwoFormats { .. }
+                    | OptionError::SinkName { .. }
+                    | OptionError::ManyDrivers { .. }
                     | OptionError::NoneWithOthers { .. },
                     _,
                 ) if driver == defaults.driver => (driver_origin, "log-driver".to_owned()),
@@ -177,7 +179,13 @@ fn check(
                 (_, None) => (set.origin, set.key.clone()),
             };
             let value = match error {
-                OptionError::UnknownOption { .. } | OptionError::UnknownOptionOf { .. } => None,
+                OptionError::UnknownOption { .. }
+                | OptionError::UnknownOptionOf { .. }
+                | OptionError::UnknownOptionQuoted { .. }
+                | OptionError::UnknownToAll { .. }
+                | OptionError::CommonScoped { .. }
+                // Its own text has it.
+                | OptionError::Driver { .. } => None,
                 _ => option.and_then(|option| options.get(option).cloned()),
             };
             ConfigError::Log {
@@ -196,6 +204,17 @@ fn option_of<'a>(error: &'a OptionError, options: &'a Options) -> Option<&'a str
         OptionError::UnknownOption { option, .. } | OptionError::UnknownOptionOf { option, .. } => {
             Some(option)
         }
+        OptionError::UnknownOptionQuoted { option, .. }
+        | OptionError::UnknownToAll { option, .. }
+        | OptionError::CommonScoped { option, .. } => Some(option),
+        // It may have been written for one sink of several.
+        OptionError::Driver { option, value, .. } => options
+            .iter()
+            .find(|(key, given)| {
+                let plain = key.rsplit_once('.').map_or(key.as_str(), |(_, plain)| plain);
+                plain == *option && (*given == value || taffrail_drivers::is_secret(plain))
+            })
+            .map(|(key, _)| key.as_str()),
         OptionError::Value { option, .. }
         | OptionError::Negative { option }
         | OptionError::CompressBool { option, .. }

@@ -166,7 +166,7 @@ pub(crate) fn split(
         } else if knows(list[at].info, rest) {
             parts.own[at].insert(rest.to_owned(), value.clone());
         } else {
-            errors.push(unknown(list[at].info, rest));
+            errors.push(unknown(list[at].info, option));
         }
     }
     parts

@@ -287,7 +287,16 @@ pub fn validate(
                 warnings,
             })
         }
-        _ => Err(OptionErrors(errors)),
+        _ => {
+            // What several sinks say alike is said once.
+            let mut told: Vec<OptionError> = Vec::new();
+            for error in errors {
+                if !told.contains(&error) {
+                    told.push(error);
+                }
+            }
+            Err(OptionErrors(told))
+        }
     }
 }
 
