@@ -25,6 +25,7 @@ fail() {
 
 root=$(mktemp -d /tmp/taffrail-demo.XXXXXX)
 daemon=
+rsyslog=
 # Everything this script starts names $root or is the child kept in $daemon.
 cleanup() {
 	status=$?
@@ -35,6 +36,10 @@ cleanup() {
 		[ -z "$ids" ] || t rm -f $ids >/dev/null 2>&1 || true
 		kill -TERM "$daemon" 2>/dev/null || true
 		wait "$daemon" 2>/dev/null || true
+	fi
+	if [ -n "$rsyslog" ]; then
+		kill "$rsyslog" 2>/dev/null || true
+		wait "$rsyslog" 2>/dev/null || true
 	fi
 	left=$(leftovers)
 	if [ $status -ne 0 ] && [ -f "$root/daemon.log" ]; then
@@ -173,6 +178,42 @@ echo "written by the container: $written lines; in its log: $logged, of them dif
 [ "$written" = "$logged" ] && [ "$logged" = "$unique" ] || fail "lines were lost or doubled"
 [ "$code" = 7 ] || fail "the exit code is not the container's"
 
+step "Shipping to a syslog server, which is not there yet"
+port=$((20000 + $$ % 20000))
+taffrail run -d --name shipped --network none --log-driver json-file,syslog \
+	--log-opt syslog-address=tcp://127.0.0.1:$port --log-opt syslog.tag=demo busybox:demo \
+	sh -c 'i=0; while [ $i -lt 1000 ]; do i=$((i + 1)); echo "order $i"; done'
+t wait shipped >/dev/null
+echo "The container has come and gone; its log is here, and waits for the server:"
+taffrail logs --tail 1 shipped
+for _ in $(seq 100); do
+	t ps -a --logs | grep -q retrying && break
+	sleep 0.05
+done
+taffrail ps -a --logs
+cat >"$root/rsyslog.conf" <<CONF
+module(load="imtcp")
+input(type="imtcp" port="$port" address="127.0.0.1")
+template(name="raw" type="string" string="%syslogtag%%msg%\n")
+*.* action(type="omfile" file="$root/received" template="raw" asyncWriting="off" ioBufferSize="1")
+CONF
+echo "rsyslog is started:"
+/usr/sbin/rsyslogd -n -f "$root/rsyslog.conf" -i "$root/rsyslog.pid" >"$root/rsyslog.log" 2>&1 &
+rsyslog=$!
+for _ in $(seq 400); do
+	[ -f "$root/received" ] && [ "$(grep -c 'order ' "$root/received")" -ge 1000 ] && break
+	sleep 0.05
+done
+show head -n 2 "$root/received"
+received=$(grep -c 'order ' "$root/received" || true)
+unique=$(sed -n 's/.*order //p' "$root/received" | sort -u | wc -l)
+echo "received: $received records, of them different: $unique"
+[ "$received" = 1000 ] && [ "$unique" = 1000 ] || fail "not every record arrived once"
+taffrail ps -a --logs
+kill "$rsyslog"
+wait "$rsyslog" 2>/dev/null || true
+rsyslog=
+
 step "Clean-up"
-taffrail rm -f hello writer
+taffrail rm -f hello writer shipped
 taffrail ps -a

@@ -23,7 +23,10 @@ if ! command -v busybox >/dev/null 2>&1 || ldd "$(command -v busybox)" >/dev/nul
 	packages="$packages busybox-static"
 fi
 case $what in
-demo) ;;
+demo)
+	# The syslog server that the demo ships to.
+	[ -x /usr/sbin/rsyslogd ] || packages="$packages rsyslog"
+	;;
 test | bench)
 	# What the built-in runtime is compared with.
 	missing runc runc
