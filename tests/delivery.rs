@@ -73,6 +73,8 @@ fn a_receiver_that_comes_later_gets_everything() {
         "{error}"
     );
     assert_eq!(number(&waiting, "DeliveredRecords"), 0);
+    assert_eq!(number(&waiting, "PendingRecords"), LINES);
+    assert_eq!(number(&waiting, "DroppedRecords"), 0);
     // Said once, not with each attempt.
     let said = |daemon: &Daemon| daemon.log().matches("log receiver is down").count();
     wait_sink(&daemon, &id, "more attempts", |s| number(s, "Attempts") > 3);

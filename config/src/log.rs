@@ -211,7 +211,9 @@ fn option_of<'a>(error: &'a OptionError, options: &'a Options) -> Option<&'a str
         OptionError::Driver { option, value, .. } => options
             .iter()
             .find(|(key, given)| {
-                let plain = key.rsplit_once('.').map_or(key.as_str(), |(_, plain)| plain);
+                let plain = key
+                    .rsplit_once('.')
+                    .map_or(key.as_str(), |(_, plain)| plain);
                 plain == *option && (*given == value || taffrail_drivers::is_secret(plain))
             })
             .map(|(key, _)| key.as_str()),

@@ -13,7 +13,7 @@ use super::lane::{Lane, LaneState};
 use super::part::Part;
 use crate::container::time;
 use crate::logs::{Hold, Holds};
-use crate::supervisor::{Capture, CommitListener};
+use crate::supervisor::{Capture, CommitListener, log_end};
 
 /// One sink of one container.
 #[derive(Debug)]
@@ -31,6 +31,8 @@ pub(crate) struct Sink {
     pub(super) lane: Weak<Lane>,
     pub(super) feed: Mutex<Feed>,
     capture: Mutex<Option<Arc<Capture>>>,
+    /// Without a run: the place behind the log's last record, where it is known.
+    end: Mutex<Option<Cursor>>,
     progress: Mutex<Progress>,
     /// Parts that are not settled.
     pub(super) in_flight: AtomicUsize,
@@ -127,6 +129,7 @@ impl Sink {
             lane: new.lane,
             feed: Mutex::new((new.feed)(place.cursor)),
             capture: Mutex::default(),
+            end: Mutex::new(log_end(new.dir)),
             progress: Mutex::new(Progress {
                 hold: Some(new.holds.begin(place.file)),
                 place,
@@ -202,6 +205,11 @@ impl Sink {
         let mut capture = self.capture();
         if capture.as_ref().is_some_and(|c| Arc::ptr_eq(c, of)) {
             *capture = None;
+            *self.end.lock().unwrap_or_else(PoisonError::into_inner) =
+                of.committed().map(|end| Cursor {
+                    epoch: end.epoch,
+                    seq: end.next_seq,
+                });
         }
         drop(capture);
         self.wake();
@@ -345,6 +353,13 @@ impl Sink {
         progress.store(&self.container, &self.name);
     }
 
+    /// What was read and not settled is read again.
+    pub(super) fn rewind(&self) {
+        let cursor = self.cursor();
+        self.feed().rewind(cursor);
+        self.progress().drained = false;
+    }
+
     /// Nothing of it is under way any more. `read`: nothing that was read waits to be sent either.
     pub(super) fn rest(&self, read: bool) {
         let mut feed = self.feed();
@@ -362,7 +377,7 @@ impl Sink {
         }
     }
 
-    pub(super) fn cursor(&self) -> Option<Cursor> {
+    fn cursor(&self) -> Option<Cursor> {
         self.progress().place.cursor
     }
 
@@ -373,7 +388,14 @@ impl Sink {
 
     /// What can be told of it.
     pub(crate) fn figures(&self) -> SinkFigures {
-        let log_end = self.capture().as_ref().and_then(|c| c.committed());
+        let live = self.capture().as_ref().and_then(|c| c.committed());
+        let log_end = match live {
+            Some(end) => Some((end.epoch, end.next_seq)),
+            None => {
+                let end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
+                end.map(|end| (end.epoch, end.seq))
+            }
+        };
         let (files, from) = {
             let feed = self.feed();
             (feed.files().clone(), feed.file)
@@ -382,10 +404,10 @@ impl Sink {
         let place = progress.place;
         let settled = progress.drained && self.in_flight.load(Ordering::SeqCst) == 0;
         let pending = match (log_end, place.cursor) {
-            (Some(end), Some(at)) if at.epoch == end.epoch => {
-                Some(end.next_seq.saturating_sub(at.seq + 1))
+            (Some((epoch, next)), Some(at)) if at.epoch == epoch => {
+                Some(next.saturating_sub(at.seq + 1))
             }
-            (Some(end), None) if end.epoch <= 1 => Some(end.next_seq.saturating_sub(1)),
+            (Some((epoch, next)), None) if epoch <= 1 => Some(next.saturating_sub(1)),
             _ if settled || self.is_finished() => Some(0),
             _ => None,
         };

@@ -372,7 +372,7 @@ impl Worker {
         self.scratch = Scratch::default();
         (self.sent, self.settled, self.base) = (0, 0, 0);
         for sink in sinks {
-            sink.feed().rewind(sink.cursor());
+            sink.rewind();
             if owner.as_ref().is_some_and(|o| Arc::ptr_eq(o, &sink)) {
                 self.lane.requeue(sink);
             } else {
