@@ -137,6 +137,30 @@ impl Delivery {
         Some(removed)
     }
 
+    /// Bytes of all that are kept, after the largest ones were given up that are more than `bound`
+    /// together.
+    pub(crate) fn bound_kept(&self, bound: u64) -> u64 {
+        let mut logs = self.kept_logs();
+        let mut sum: u64 = logs.iter().map(|log| log.bytes).sum();
+        logs.sort_by_key(|log| log.bytes);
+        while sum > bound
+            && let Some(log) = logs.pop()
+        {
+            let records: u64 = log.sinks.iter().filter_map(|s| s.figures().pending).sum();
+            tracing::error!(
+                container = log.id,
+                bytes = log.bytes,
+                records,
+                "log of a removed container gives way, the spool is full"
+            );
+            if let Some(Err(error)) = self.drop_kept(&log.id) {
+                tracing::warn!(container = log.id, %error, "it cannot be removed");
+            }
+            sum -= log.bytes;
+        }
+        sum
+    }
+
     /// Removes what is delivered.
     pub(super) fn clear_kept(&self) {
         let done: Vec<String> = {

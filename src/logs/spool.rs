@@ -63,10 +63,11 @@ impl Daemon {
             });
             holders.push(capture);
         }
+        let bound = self.spool_bound();
+        let total = bound - self.delivery.bound_kept(bound);
         if holders.is_empty() {
             return;
         }
-        let total = self.spool_bound();
         for (capture, share) in holders.iter().zip(share(total, &demands)) {
             capture.share_spool(share);
         }
