@@ -10,7 +10,7 @@ E2E_THREADS ?= 2
 
 .DEFAULT_GOAL := help
 
-.PHONY: help build check test test-unit test-e2e test-faults test-volume test-dockerd fuzz bench bench-log demo docs release install clean peers workload
+.PHONY: help build check test test-unit test-e2e test-faults test-volume test-dockerd fuzz bench bench-log bench-delivery demo docs release install clean peers workload
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +66,10 @@ bench: build workload ## beside cat, dockerd and podman in one run, as root; pri
 bench-log: build workload ## a log of 10 GB in each form: finding, reading, stuck followers, the bound; BENCH="--gb 1" for less
 	@sh scripts/install-peers.sh bench
 	python3 benches/e2e/log_bench.py --bin $(FAST) --workload $(TARGET)/workload $(BENCH)
+
+bench-delivery: build workload ## log drivers to receivers that only count, beside dockerd, and 1,000 containers at once; BENCH="--many 0" for less
+	@sh scripts/install-peers.sh bench
+	python3 benches/e2e/delivery_bench.py --bin $(FAST) --workload $(TARGET)/workload $(BENCH)
 
 bench-runtime: build ## create, start and delete of `true`: the built-in runtime beside crun and runc, as root
 	@sh scripts/install-peers.sh bench
