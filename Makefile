@@ -10,7 +10,7 @@ E2E_THREADS ?= 2
 
 .DEFAULT_GOAL := help
 
-.PHONY: help build check test test-unit test-e2e test-faults test-volume test-dockerd fuzz bench bench-log bench-delivery demo docs release install clean peers workload
+.PHONY: help build check test test-unit test-e2e test-faults test-volume test-dockerd fuzz bench bench-log bench-delivery demo docs exam exam-delivery release install clean peers workload
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ test-dockerd: peers workload ## the cases themselves, on Docker Engine
 
 exam: peers build ## the docker CLI on Docker Engine and here, command by command; CASES="ps logs" names some
 	python3 tests/exam/exam.py --bin $(FAST) --jobs 2 $(CASES)
+
+exam-delivery: peers build ## what receivers of each log driver get, against what Docker Engine sent them; ONLY='syslog-*' names some
+	python3 tests/exam/delivery --bin $(FAST) $(if $(ONLY),--only '$(ONLY)')
 
 fuzz: ## a minute for each target (needs cargo-fuzz); CASES="segment grep" names some
 	@sh scripts/fuzz.sh $(CASES)

@@ -38,6 +38,7 @@ test | bench)
 	missing skopeo skopeo
 	# Receivers of log drivers.
 	[ -x /lib/systemd/systemd-journald ] || packages="$packages systemd"
+	command -v openssl >/dev/null 2>&1 || packages="$packages openssl"
 	;;
 *)
 	echo "install-peers.sh: $what: demo, test or bench" >&2
