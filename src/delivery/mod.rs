@@ -203,8 +203,17 @@ impl Delivery {
         while lanes.iter().any(|lane| lane.is_running()) && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(5));
         }
-        for sink in self.all() {
-            sync(&sink);
+        let all = self.all();
+        let dirty: Vec<_> = all.iter().filter_map(|sink| sink.unsynced()).collect();
+        let synced = match dirty.first() {
+            // One call for the whole file system is quicker than one for each of many.
+            Some(Ok(file)) if dirty.len() > SYNCS => nix::unistd::syncfs(file).map_err(Into::into),
+            _ => dirty
+                .into_iter()
+                .try_for_each(|file| file.and_then(|file| file.sync_data())),
+        };
+        if let Err(error) = synced {
+            tracing::warn!(%error, "cursors cannot be synced, some records may be sent again");
         }
     }
 

@@ -76,6 +76,7 @@ impl Delivery {
                 feed.move_to(files);
             }
         }
+        clear(&to, id);
         self.note_kept(id, name, to);
         for sink in sinks {
             sink.set_removed(MAX_AGE);
@@ -183,6 +184,37 @@ impl Delivery {
                 }
                 None => {}
             }
+        }
+    }
+}
+
+/// Removes what delivery does not need: files of the container's own, its volumes.
+fn clear(dir: &Path, id: &str) {
+    const KEPT: [&str; 7] = [
+        "state.json",
+        super::cursor::FILE,
+        "local-logs",
+        "index",
+        "spool",
+        "tmp",
+        "log-end",
+    ];
+    let json = format!("{id}-json.log");
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if KEPT.contains(&&*name) || name.starts_with(&json) {
+            continue;
+        }
+        let path = entry.path();
+        let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let removed = if is_dir {
+            std::fs::remove_dir_all(&path)
+        } else {
+            std::fs::remove_file(&path)
+        };
+        if let Err(error) = removed {
+            tracing::warn!(path = %path.display(), %error, "file of a removed container cannot be removed");
         }
     }
 }
