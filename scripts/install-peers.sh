@@ -39,6 +39,9 @@ test | bench)
 	# Receivers of log drivers.
 	[ -x /lib/systemd/systemd-journald ] || packages="$packages systemd"
 	command -v openssl >/dev/null 2>&1 || packages="$packages openssl"
+	missing rsyslogd rsyslog
+	ls /usr/lib/*/rsyslog/imrelp.so >/dev/null 2>&1 || packages="$packages rsyslog-relp"
+	ls /usr/lib/*/rsyslog/lmnsd_gtls.so >/dev/null 2>&1 || packages="$packages rsyslog-gnutls"
 	;;
 *)
 	echo "install-peers.sh: $what: demo, test or bench" >&2
@@ -51,6 +54,13 @@ if [ "$what" = bench ]; then
 fi
 if [ "$what" = test ] && ! python3 -c 'import docker' >/dev/null 2>&1 && ! /usr/bin/python3 -c 'import docker' >/dev/null 2>&1; then
 	packages="$packages python3-docker"
+fi
+# syslog-ng and rsyslog cannot both be installed: syslog-ng is unpacked beside, its libraries are installed.
+syslog_ng=/opt/taffrail-peers/syslog-ng
+unpack=
+if [ "$what" = test ] && [ ! -x $syslog_ng/usr/sbin/syslog-ng ] && ! command -v syslog-ng >/dev/null 2>&1; then
+	unpack=1
+	packages="$packages libglib2.0-0 libivykis0 libjson-c5 libnet1 libpcre3 libwrap0"
 fi
 [ -n "$packages" ] || exit 0
 
@@ -81,6 +91,12 @@ fi
 # shellcheck disable=SC2086
 apt-get install -y -qq --no-install-recommends $packages >/dev/null || status=$?
 [ -z "$made" ] || rm -f $policy
+if [ -n "$unpack" ]; then
+	# A failure leaves the tests with it failing by name.
+	folder=$(mktemp -d)
+	(cd "$folder" && apt-get download -qq syslog-ng-core >/dev/null 2>&1 && mkdir -p $syslog_ng && dpkg-deb -x syslog-ng-core_*.deb $syslog_ng) || :
+	rm -rf "$folder"
+fi
 if [ $status -ne 0 ]; then
 	echo "install-peers.sh: apt-get failed with $status; the tests skip what needs:$packages" >&2
 	[ "$what" != demo ] || exit $status
