@@ -20,6 +20,8 @@ use crate::sink::{Batch, Connection, Failure, FailureKind, Limits, Rejected};
 const GRACE: Duration = Duration::from_millis(10);
 /// Most datagrams of a system call.
 const GROUP: usize = 64;
+/// Most bytes of a UDP datagram over IPv4.
+const MAX_UDP: usize = 65_507;
 /// How often a wait asks whether it was cancelled.
 const SLICE: Duration = Duration::from_millis(200);
 
@@ -90,6 +92,7 @@ impl Connection for Datagrams {
         let mut records = batch.records().peekable();
         let mut group: Vec<&[u8]> = Vec::with_capacity(GROUP);
         let mut stalled = None;
+        let udp = self.address.starts_with("udp:");
         loop {
             while group.len() < GROUP
                 && let Some(record) = records.next()
@@ -99,11 +102,15 @@ impl Connection for Datagrams {
             if group.is_empty() {
                 break;
             }
-            match send_group(&self.socket, &group) {
+            match send_group(&self.socket, &group, !udp) {
                 Ok(n) => {
                     group.drain(..n);
                     self.sent += n as u64;
                     stalled = None;
+                    // The kernel forgets a refusal that ends a group early. UDP sends block, so it was one, or a size.
+                    if udp && group.first().is_some_and(|next| next.len() <= MAX_UDP) {
+                        return Err(self.failed(&io::Error::from_raw_os_error(libc::ECONNREFUSED)));
+                    }
                 }
                 Err(error) => match error.raw_os_error() {
                     Some(libc::EINTR) => {}
@@ -167,8 +174,8 @@ impl Connection for Datagrams {
     }
 }
 
-/// Sends each record as a datagram, without blocking; how many were sent.
-fn send_group(socket: &impl AsFd, records: &[&[u8]]) -> io::Result<usize> {
+/// Sends each record as a datagram; how many were sent.
+fn send_group(socket: &impl AsFd, records: &[&[u8]], at_once: bool) -> io::Result<usize> {
     let mut parts = [libc::iovec {
         iov_base: std::ptr::null_mut(),
         iov_len: 0,
@@ -182,7 +189,7 @@ fn send_group(socket: &impl AsFd, records: &[&[u8]]) -> io::Result<usize> {
         message.msg_hdr.msg_iov = part;
         message.msg_hdr.msg_iovlen = 1;
     }
-    let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
+    let flags = libc::MSG_NOSIGNAL | if at_once { libc::MSG_DONTWAIT } else { 0 };
     // SAFETY: the first `count` (at most 64) messages point to one part each, which points to a record; messages, parts and records live
     // through the call, and sending does not write to the records.
     let sent = unsafe {
