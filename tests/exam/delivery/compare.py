@@ -6,7 +6,7 @@ import re
 import time
 
 STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)"
-SYSLOG_5424 = re.compile(rf"^(<\d+>1 )({STAMP}) (\S+) (.*?) (\d+) ", re.S)
+SYSLOG_5424 = re.compile(rf"^(<\d+>1 )({STAMP}) (\S+) (.*?) (\d+) (?=\4 - )", re.S)
 SYSLOG_3164 = re.compile(r"^(<\d+>)([A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d) (?:(\S+) )?(\S*?)\[(\d+)\]: ", re.S)
 
 
