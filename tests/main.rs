@@ -14,6 +14,7 @@ mod cli_run;
 mod delivery;
 mod docker_py;
 mod events;
+mod explain;
 mod golden;
 mod inside;
 mod joined;

@@ -10,8 +10,8 @@ use super::request::Request;
 use super::router::{Backend, Route, Router};
 use super::server::{self, Limits, Listener};
 use super::{
-    attach, containers, df, events, images, lifecycle, load, log_check, logs, networks, save,
-    spool, system, wait,
+    attach, containers, df, events, images, lifecycle, load, log_check, log_test, logs, networks,
+    save, spool, system, wait,
 };
 use crate::daemon::Daemon;
 use crate::errors::ApiError;
@@ -48,7 +48,9 @@ impl Backend for Api {
             Route::ContainerWait => wait::wait(daemon, &name, &request).await?,
             Route::ContainerResize => containers::resize(daemon, &name, &request).await?,
             Route::ContainerLogs => logs::stream(daemon, &name, &request).await?,
-            Route::ContainerLogCheck => log_check::check(daemon, &name, &request).await?,
+            Route::LogCheck => log_check::check(daemon, &name, &request).await?,
+            Route::LogExplain => log_test::explain(daemon, &name).await?,
+            Route::LogTest => log_test::test(daemon, &mut request).await?,
             Route::ContainerKill => containers::kill(daemon, &name, &request).await?,
             Route::ContainerStop => containers::stop(daemon, &name, &request).await?,
             Route::ContainerRemove => containers::remove(daemon, &name, &request).await?,

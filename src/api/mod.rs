@@ -19,6 +19,7 @@ mod images;
 mod lifecycle;
 mod load;
 pub(crate) mod log_check;
+mod log_test;
 mod logs;
 mod logs_query;
 mod networks;

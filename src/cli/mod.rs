@@ -18,6 +18,7 @@ mod info;
 mod inspect;
 mod lifecycle;
 mod log_check;
+mod log_test;
 mod logs;
 mod mounts;
 mod out;
@@ -115,6 +116,9 @@ enum Command {
     /// Check that logs are whole, name what is damaged, repair what can be
     #[command(name = "log-check")]
     LogCheck(log_check::LogCheckArgs),
+    /// Send a record to the receivers of log settings and tell each step
+    #[command(name = "log-test")]
+    LogTest(log_test::LogTestArgs),
     /// Return low-level information on containers and images
     Inspect(inspect::InspectArgs),
     /// List images
@@ -229,6 +233,7 @@ async fn dispatch(command: Command, host: Host) -> Result<u8, CliError> {
         Command::Wait(args) => lifecycle::wait(&client, args).await,
         Command::Ps(args) => ps::ps(&client, args).await,
         Command::Logs(args) => logs::logs(&client, args).await,
+        Command::LogTest(args) => log_test::log_test(&client, args).await,
         Command::Inspect(args) => inspect::inspect(&client, args).await,
         Command::Images(args) => images::images(&client, args).await,
         Command::Image(command) => image::image(&client, command).await,

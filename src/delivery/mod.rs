@@ -13,6 +13,7 @@ mod feed;
 mod lane;
 mod part;
 mod removed;
+pub(crate) mod sentence;
 mod show;
 mod sink;
 mod tell;

@@ -1,5 +1,6 @@
 //! `logs`: of one container as the daemon sends it, of several merged by time; `logs --du`.
 
+mod explain;
 mod merge;
 mod one;
 mod prefix;
@@ -30,6 +31,9 @@ pub(crate) struct LogsArgs {
     /// Show how many bytes of the disk the logs take, of all containers if none is named
     #[arg(long)]
     du: bool,
+    /// Tell why the log is empty, late, or does not arrive
+    #[arg(long)]
+    explain: bool,
     /// Follow log output; "restarts" goes on with the next run when the container stops
     #[arg(short, long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, value_name = "BOOL|restarts", value_parser = follow)]
     follow: Follow,
@@ -111,6 +115,9 @@ impl LogsArgs {
 pub(crate) async fn logs(client: &Client, args: LogsArgs) -> Result<u8, CliError> {
     if args.du {
         return usage::show(client, &args.containers).await;
+    }
+    if args.explain {
+        return explain::show(client, &args.containers, args.json).await;
     }
     let follow = args.follow;
     if args.containers.len() > 1 && args.cursor.is_some() {
