@@ -8,6 +8,8 @@ mod attrs;
 mod common;
 mod duration;
 mod error;
+mod fluentd;
+mod gelf;
 mod go;
 mod journald;
 pub mod json_file;

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use crate::common::COMMON;
 use crate::error::{OptionError, OptionErrors};
+use crate::fluentd;
+use crate::gelf;
 use crate::journald;
 use crate::json_file::{self, JsonFile};
 use crate::list;
@@ -101,7 +103,15 @@ pub const DRIVERS: &[DriverInfo] = &[
         common: true,
         sink: Some(syslog::check),
     },
-    later("fluentd", "Fluentd or Fluent Bit, forward protocol."),
+    DriverInfo {
+        name: fluentd::NAME,
+        built: true,
+        text: "Fluentd or Fluent Bit, forward protocol.",
+        options: fluentd::OPTIONS,
+        attributes: SELECTION,
+        common: true,
+        sink: Some(fluentd::check),
+    },
     DriverInfo {
         name: splunk::NAME,
         built: true,
@@ -111,7 +121,15 @@ pub const DRIVERS: &[DriverInfo] = &[
         common: true,
         sink: Some(splunk::check),
     },
-    later("gelf", "Graylog and others, GELF."),
+    DriverInfo {
+        name: gelf::NAME,
+        built: true,
+        text: "Graylog and others, GELF.",
+        options: gelf::OPTIONS,
+        attributes: SELECTION,
+        common: true,
+        sink: Some(gelf::check),
+    },
     later("awslogs", "Amazon CloudWatch Logs."),
     later("gcplogs", "Google Cloud Logging."),
     later("etwlogs", "Event Tracing for Windows."),

@@ -65,6 +65,6 @@ fn tables_are_those_of_the_code() {
     }
     assert_eq!(
         found,
-        ["json-file", "local", "journald", "syslog", "splunk"]
+        ["json-file", "local", "journald", "syslog", "fluentd", "splunk", "gelf"]
     );
 }

@@ -153,7 +153,7 @@ pub(super) fn parse(text: &str) -> Result<Address, String> {
 }
 
 /// As Go's `url.Parse`: the scheme in lower case, and what follows its colon.
-fn split_scheme(text: &str) -> Result<(String, &str), &'static str> {
+pub(crate) fn split_scheme(text: &str) -> Result<(String, &str), &'static str> {
     let mut scheme = "";
     let mut rest = text;
     for (i, b) in text.bytes().enumerate() {
@@ -175,12 +175,13 @@ fn split_scheme(text: &str) -> Result<(String, &str), &'static str> {
     Ok((scheme.to_ascii_lowercase(), rest))
 }
 
-enum Wrong {
+#[derive(Debug)]
+pub(crate) enum Wrong {
     Url(String),
     Address,
 }
 
-fn host_and_port(authority: &str) -> Result<(&str, Option<&str>), Wrong> {
+pub(crate) fn host_and_port(authority: &str) -> Result<(&str, Option<&str>), Wrong> {
     let port_of = |after: &str| -> Result<(), Wrong> {
         let digits = after.strip_prefix(':').unwrap_or("x");
         if after.is_empty() || digits.bytes().all(|b| b.is_ascii_digit()) {

@@ -1,7 +1,7 @@
 //! `syslog`: records to a syslog server over UDP, TCP, TLS, unix sockets or RELP. Options and bytes are Docker's; what is
 //! different is said in `docs/drivers/syslog.md`.
 
-mod address;
+pub(crate) mod address;
 mod connect;
 mod datagram;
 mod format;

@@ -34,6 +34,9 @@ const PAUSE: (Duration, Duration) = (Duration::from_micros(50), Duration::from_m
 /// nothing counts as accepted.
 const DOUBT: Duration = Duration::from_secs(1);
 
+/// Most bytes that are kept of what a peer says: acknowledgements are small.
+const MOST_SAID: usize = 1 << 20;
+
 /// A connected stream that counts what its peer has acknowledged.
 #[derive(Debug)]
 pub struct AckedStream {
@@ -53,6 +56,8 @@ pub struct AckedStream {
     doubt: Option<Instant>,
     /// when anything was acknowledged last, or written after all was
     progress: Instant,
+    /// what the peer has said and nobody has taken, if that is wanted
+    said: Option<Vec<u8>>,
     /// why the connection is of no use any more
     failed: Option<Failure>,
 }
@@ -82,8 +87,19 @@ impl AckedStream {
             marks: VecDeque::new(),
             doubt: late.then(|| Instant::now() + DOUBT),
             progress: Instant::now(),
+            said: None,
             failed: None,
         })
+    }
+
+    /// From now on what the peer says is kept for [`Self::take_said`], up to 1 MiB.
+    pub fn keep_said(&mut self) {
+        self.said = Some(Vec::new());
+    }
+
+    /// What the peer has said since the last call.
+    pub fn take_said(&mut self) -> Vec<u8> {
+        self.said.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Writes all records of a batch; does not wait until they are acknowledged. While the receiver takes nothing, it asks `cancelled`
@@ -190,7 +206,14 @@ impl AckedStream {
     fn look(&mut self) -> Result<(), Failure> {
         // In this order: bytes that a dying receiver threw away count as acknowledged on a unix socket, and it has said so by then.
         let acked = self.acked_bytes();
-        let heard = hear(&mut self.stream);
+        let mut said = self.said.as_mut();
+        let heard = hear(&mut self.stream, &mut |bytes| {
+            if let Some(said) = &mut said
+                && said.len() < MOST_SAID
+            {
+                said.extend_from_slice(bytes);
+            }
+        });
         let (spoke, gone) = match heard {
             Ok(spoke) => (spoke, None),
             Err(Gone::Closed) => (
@@ -359,12 +382,12 @@ enum Gone {
     Tls(rustls::Error),
 }
 
-/// Reads and throws away what the peer has said; whether it said anything.
-fn hear(stream: &mut Stream) -> Result<bool, Gone> {
+/// Reads what the peer has said and hands it to `take`; whether it said anything.
+fn hear(stream: &mut Stream, take: &mut dyn FnMut(&[u8])) -> Result<bool, Gone> {
     let mut scratch = [0; 4096];
     match stream {
-        Stream::Tcp(socket) => drain(|into| socket.read(into), &mut scratch),
-        Stream::Unix(socket) => drain(|into| socket.read(into), &mut scratch),
+        Stream::Tcp(socket) => drain(|into| socket.read(into), &mut scratch, take),
+        Stream::Unix(socket) => drain(|into| socket.read(into), &mut scratch, take),
         Stream::Tls(tls) => {
             let mut spoke = false;
             loop {
@@ -381,7 +404,7 @@ fn hear(stream: &mut Stream) -> Result<bool, Gone> {
                     return Err(Gone::Closed);
                 }
                 if state.plaintext_bytes_to_read() > 0 {
-                    match drain(|into| tls.conn.reader().read(into), &mut scratch) {
+                    match drain(|into| tls.conn.reader().read(into), &mut scratch, take) {
                         Ok(_) => {}
                         Err(gone) => return Err(gone),
                     }
@@ -394,12 +417,16 @@ fn hear(stream: &mut Stream) -> Result<bool, Gone> {
 fn drain(
     mut read: impl FnMut(&mut [u8]) -> io::Result<usize>,
     scratch: &mut [u8],
+    take: &mut dyn FnMut(&[u8]),
 ) -> Result<bool, Gone> {
     let mut spoke = false;
     loop {
         match read(scratch) {
             Ok(0) => return Err(Gone::Closed),
-            Ok(_) => spoke = true,
+            Ok(n) => {
+                spoke = true;
+                take(&scratch[..n]);
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(spoke),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(Gone::Broken(error)),
