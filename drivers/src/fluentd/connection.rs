@@ -19,7 +19,7 @@ use crate::transport::AckedStream;
 const PACKED: usize = 16;
 /// After so many records or batches the receiver is asked whether it acknowledges.
 const ASK_RECORDS: u64 = 64;
-const ASK_BATCHES: u64 = 12;
+const ASK_BATCHES: u64 = 30;
 /// How long the answer is waited for.
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 /// Without new records for so long, what the kernel has acknowledged counts.

@@ -127,9 +127,9 @@ impl SinkSettings for Settings {
         }
         let mut limits = Limits {
             // The first records wait until it is known whether the receiver acknowledges.
-            window: 16,
-            batch_records: 2048,
-            batch_bytes: 256 * 1024,
+            window: 32,
+            batch_records: 1024,
+            batch_bytes: 128 * 1024,
             ..Limits::default()
         };
         if let Some(wait) = self.retry_wait.filter(|wait| !wait.is_zero()) {

@@ -201,6 +201,7 @@ def first_line(message):
 
 # What releases after 20.10 say in place of an older text.
 NEWER = [
+    (r"gelf-address should be in form proto://address, got \w+://.*", "gelf: endpoint needs to be TCP or UDP"),
     (r"syslog-address should be in form proto://address, got (\w+)://.*", r"unsupported scheme: '\1'"),
     (r"invalid size: '[\d. ]+(\D+)'", r"invalid suffix: '\1'"),
     (r"Unknown format specified .*?, ", "unknown format specified, "),
