@@ -4,7 +4,6 @@ import multiprocessing
 import os
 import re
 import socket
-import struct
 import threading
 import time
 
@@ -48,7 +47,7 @@ class Receiver:
         self.moment.value = time.monotonic()
 
     def serve(self):
-        handler = {"lines": self.lines, "nul": self.nul, "forward": self.forward, "hec": self.hec}[self.kind]
+        handler = {"lines": self.lines, "nul": self.nul, "forward": self.forward, "messages": self.messages, "hec": self.hec}[self.kind]
         while True:
             connection, _ = self.listener.accept()
             threading.Thread(target=handler, args=(connection,), daemon=True).start()
@@ -63,33 +62,29 @@ class Receiver:
     def nul(self, connection):
         self.ended_by(connection, b"\0")
 
+    def messages(self, connection):
+        """Forward protocol in message mode only: counted by a key of each record."""
+        key, rest = b"container_id", b""
+        while data := connection.recv(1 << 20):
+            data = rest + data
+            self.add(data.count(key))
+            rest = data[-(len(key) - 1):]
+
     def forward(self, connection):
-        """Message mode is counted by a key; packed batches are also acknowledged if they ask for it."""
+        """Frame by frame; what asks for an acknowledgement gets one."""
         rest = b""
         while data := connection.recv(1 << 20):
             rest += data
-            rest = self.forward_frames(connection, rest)
-
-    def forward_frames(self, connection, data):
-        at = 0
-        while at < len(data):
-            frame = packed_frame(data, at)
-            if frame is None:
-                # Message mode: everything up to the next packed frame, of which the engines send none in between.
-                found = data.count(b"container_id", at)
-                if found == 0:
-                    return data[at:]
-                self.add(found)
-                tail = data.rfind(b"container_id") + len(b"container_id")
-                return b"" if tail < len(data) - 4096 else b""
-            end, chunk, size = frame
-            if end > len(data):
-                return data[at:]
-            self.add(size if size else data.count(b"container_id", at, end))
-            if chunk:
-                connection.sendall(b"\x81\xa3ack" + bytes([0xA0 | len(chunk)]) + chunk if len(chunk) < 32 else b"\x81\xa3ack\xd9" + bytes([len(chunk)]) + chunk)
-            at = end
-        return b""
+            at = 0
+            while at < len(rest):
+                found = frame(rest, at)
+                if found is None:
+                    break
+                at, chunk, records = found
+                self.add(records)
+                if chunk:
+                    connection.sendall(b"\x81\xa3ack" + bytes([0xA0 | len(chunk)]) + chunk)
+            rest = rest[at:]
 
     def hec(self, connection):
         data = b""
@@ -117,55 +112,52 @@ class Receiver:
             self.add(body.count(b'"event":'))
 
 
-def packed_frame(data, at):
-    """(end, chunk, size) of a frame [tag, bin, options] that begins at `at`; None if none does. The end may be beyond the data."""
-    if data[at] not in (0x93, 0x94):
-        return None
-    start = at
-    at += 1
+FIXED = {0xC0: 0, 0xC2: 0, 0xC3: 0, 0xCA: 4, 0xCB: 8, 0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8, 0xD0: 1, 0xD1: 2, 0xD2: 4, 0xD3: 8,
+         0xD4: 2, 0xD5: 3, 0xD6: 5, 0xD7: 9, 0xD8: 17}
+SIZED = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4}
+
+
+def value(data, at):
+    """(end, content) of a MessagePack value: bytes of texts and binaries, numbers of unsigned ones, dictionaries of maps."""
+    first = data[at]
+    if first < 0x80:
+        return at + 1, first
+    if first < 0x90 or 0xA0 <= first < 0xC0 or first in SIZED:
+        if first < 0x90:
+            pairs, at = {}, at + 1
+            for _ in range(first & 15):
+                at, name = value(data, at)
+                at, content = value(data, at)
+                pairs[name] = content
+            return at, pairs
+        if first < 0xC0:
+            start, length = at + 1, first & 31
+        else:
+            width = SIZED[first]
+            start, length = at + 1 + width, int.from_bytes(data[at + 1:at + 1 + width], "big")
+        if start + length > len(data):
+            raise IndexError
+        return start + length, data[start:start + length]
+    if first in FIXED:
+        end = at + 1 + FIXED[first]
+        if end > len(data):
+            raise IndexError
+        return end, int.from_bytes(data[at + 1:end], "big")
+    raise ValueError(f"MessagePack byte {first:#x}")
+
+
+def frame(data, at):
+    """(end, chunk, records) of the message that begins at `at`; None if it is not complete."""
     try:
-        first = data[at]
-        if 0xA0 <= first <= 0xBF:
-            at += 1 + (first & 31)
-        elif first == 0xD9:
-            at += 2 + data[at + 1]
-        else:
-            return None
-        kind = data[at]
-        if kind == 0xC4:
-            at += 2 + data[at + 1]
-        elif kind == 0xC5:
-            at += 3 + struct.unpack(">H", data[at + 1:at + 3])[0]
-        elif kind == 0xC6:
-            at += 5 + struct.unpack(">I", data[at + 1:at + 5])[0]
-        elif kind in (0xD9, 0xDA, 0xDB):
-            width = {0xD9: 1, 0xDA: 2, 0xDB: 4}[kind]
-            at += 1 + width + int.from_bytes(data[at + 1:at + 1 + width], "big")
-        else:
-            return None
-        if data[start] == 0x93 and at >= len(data):
-            return at + 1, None, 0
-        pairs = data[at] & 15
-        at += 1
-        chunk, size = None, 0
-        for _ in range(pairs):
-            length = data[at] & 31
-            key = data[at + 1:at + 1 + length]
-            at += 1 + length
-            first = data[at]
-            if 0xA0 <= first <= 0xBF:
-                value, at = data[at + 1:at + 1 + (first & 31)], at + 1 + (first & 31)
-            elif first == 0xD9:
-                value, at = data[at + 2:at + 2 + data[at + 1]], at + 2 + data[at + 1]
-            elif first in (0xCC, 0xCD, 0xCE, 0xD0, 0xD1, 0xD2):
-                width = {0xCC: 1, 0xCD: 2, 0xCE: 4, 0xD0: 1, 0xD1: 2, 0xD2: 4}[first]
-                value, at = int.from_bytes(data[at + 1:at + 1 + width], "big"), at + 1 + width
-            else:
-                value, at = first, at + 1
-            if key == b"chunk":
-                chunk = value
-            elif key == b"size":
-                size = value
-        return at, chunk, size
-    except (IndexError, struct.error):
-        return len(data) + 1, None, 0
+        parts, at = data[at] & 15, at + 1
+        found = []
+        for _ in range(parts):
+            at, content = value(data, at)
+            found.append(content)
+    except IndexError:
+        return None
+    if isinstance(found[1], bytes):
+        options = found[2] if len(found) > 2 else {}
+        return at, options.get(b"chunk"), options.get(b"size") or found[1].count(b"container_id")
+    options = found[3] if len(found) > 3 else {}
+    return at, options.get(b"chunk"), 1
