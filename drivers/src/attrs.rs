@@ -53,6 +53,14 @@ pub(crate) fn short_id(id: &str) -> &str {
     truncate(id, 12)
 }
 
+/// A time of RFC 3339 in UTC as Go prints it.
+fn go_time(text: &str) -> String {
+    match text.strip_suffix('Z').and_then(|t| t.split_once('T')) {
+        Some((date, time)) => format!("{date} {time} +0000 UTC"),
+        None => text.to_owned(),
+    }
+}
+
 fn strings(items: &[String]) -> Value {
     Value::List(
         items
@@ -112,7 +120,7 @@ impl ContainerFacts<'_> {
                 .field("ContainerArgs", strings(self.args))
                 .field("ContainerImageID", self.image_id)
                 .field("ContainerImageName", self.image_name)
-                .field("ContainerCreated", self.created)
+                .field("ContainerCreated", go_time(self.created).as_str())
                 .field("ContainerEnv", strings(self.env))
                 .field("ContainerLabels", labels)
                 .field("LogPath", self.log_path),
