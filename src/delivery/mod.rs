@@ -20,6 +20,8 @@ mod tell;
 mod worker;
 
 pub(crate) use cursor::highest;
+#[cfg(test)]
+pub(crate) use cursor::{CursorFile, Place};
 pub(crate) use sink::{Sink, SinkFigures};
 
 use std::collections::HashMap;

@@ -273,3 +273,26 @@ fn a_clock_that_was_set_back_begins_an_epoch() {
     let slot = first_slot(&plan).unwrap();
     assert_eq!((numbers(&slot), slot.last_time), ((2, 1, 5, 11, 0), 0));
 }
+
+/// A crash took the end of a log whose records a receiver has: their numbers are not given again.
+#[test]
+fn a_log_that_lost_what_was_delivered_goes_on_in_a_new_epoch() {
+    use crate::delivery::{CursorFile, Place};
+    for format in [LogFormat::Local, LogFormat::JsonFile("x-json.log".into())] {
+        let dir = tempfile::tempdir().unwrap();
+        let plan = plan(dir.path(), format);
+        let first = first_slot(&plan).unwrap();
+        LogEnd::of(&first).store(dir.path()).unwrap();
+        let (mut cursors, _) = CursorFile::open(dir.path(), 0, "syslog").unwrap();
+        let at = |epoch, seq| Place {
+            cursor: Some(taffrail_log::Cursor { epoch, seq }),
+            ..Place::default()
+        };
+        // Nothing is lost: the cursor stands before the log's end.
+        cursors.store(&at(1, first.next_seq - 1)).unwrap();
+        assert_eq!(first_slot(&plan).unwrap().epoch, 1);
+        LogEnd::of(&first).store(dir.path()).unwrap();
+        cursors.store(&at(4, 900)).unwrap();
+        assert_eq!(first_slot(&plan).unwrap().epoch, 5);
+    }
+}
