@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::harness::daemon::taffrail_only;
+use crate::harness::daemon::{scratch, taffrail_only};
 use crate::harness::receiver::{Manner, Receiver};
-use crate::harness::{Daemon, wait_for};
+use crate::harness::{Daemon, Run, binary, repository, skip, wait_for};
 use crate::need;
 
 const LINES: u64 = 40_000;
@@ -380,5 +380,81 @@ fn records_that_are_too_old_are_counted() {
         (receiver.got().told_missing() == LINES).then_some(())
     });
     assert!(receiver.got().numbers.is_empty());
+    daemon.finish();
+}
+
+/// What arrives at strict receivers of each driver, byte by byte, beside what Docker Engine sent them.
+#[test]
+fn receivers_get_what_docker_sends() {
+    need!(taffrail_only());
+    for program in ["python3", "docker", "openssl"] {
+        need!(skip::program(program));
+    }
+    let mut command = std::process::Command::new("python3");
+    command
+        .arg(repository().join("tests/exam/delivery"))
+        .arg("--bin")
+        .arg(binary("taffrail").parent().unwrap());
+    let output = Run::new(command).deadline(300).output();
+    assert_eq!(output.code, 0, "{}{}", output.out(), output.err());
+}
+
+#[test]
+fn secrets_are_not_shown() {
+    need!(taffrail_only());
+    let daemon = Daemon::start();
+    let file = scratch(&daemon, "token", b"from-a-file\n");
+    let path = format!("@{}", file.display());
+    for (given, shown) in [("geheim-1234", "xxxx"), (path.as_str(), path.as_str())] {
+        let token = format!("splunk-token={given}");
+        let id = daemon.workload(
+            &[
+                "--log-driver",
+                "json-file,splunk",
+                "--log-opt",
+                "splunk-url=http://127.0.0.1:9",
+                "--log-opt",
+                &token,
+                "--log-opt",
+                "tag={{.Config}}",
+            ],
+            &["lines", "lines=1"],
+        );
+        assert_eq!(daemon.wait_exit(&id, 30), 0);
+        let inspected = daemon.inspect(&id);
+        assert_eq!(
+            inspected["HostConfig"]["LogConfig"]["Config"]["splunk-token"],
+            shown
+        );
+        let folder = daemon.data_root.join("containers").join(&id);
+        for entry in std::fs::read_dir(&folder).unwrap().flatten() {
+            let name = entry.file_name().into_string().unwrap();
+            if name != "state.json" && entry.path().is_file() {
+                let text =
+                    String::from_utf8_lossy(&std::fs::read(entry.path()).unwrap()).into_owned();
+                assert!(!text.contains("geheim"), "{name} has the token");
+            }
+        }
+        use std::os::unix::fs::MetadataExt as _;
+        let mode = std::fs::metadata(folder.join("state.json")).unwrap().mode();
+        assert_eq!(mode & 0o077, 0, "{mode:o}");
+    }
+    let told = daemon.taffrail(["ps", "-a", "--logs"]).output().ok();
+    assert!(!told.contains("geheim") && !daemon.log().contains("geheim"));
+    let missing = daemon.docker([
+        "create",
+        "--network",
+        "none",
+        "--log-driver",
+        "splunk",
+        "--log-opt",
+        "splunk-url=http://127.0.0.1:9",
+        "--log-opt",
+        "splunk-token=@/nowhere/token",
+        crate::harness::image::IMAGE,
+        "true",
+    ]);
+    let refused = missing.output();
+    refused.stderr_has("/nowhere/token");
     daemon.finish();
 }

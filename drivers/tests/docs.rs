@@ -65,6 +65,14 @@ fn tables_are_those_of_the_code() {
     }
     assert_eq!(
         found,
-        ["json-file", "local", "journald", "syslog", "fluentd", "splunk", "gelf"]
+        [
+            "json-file",
+            "local",
+            "journald",
+            "syslog",
+            "fluentd",
+            "splunk",
+            "gelf"
+        ]
     );
 }

@@ -292,11 +292,10 @@ mod tests {
         let e = crate::cli::parse(["taffrail", "lgos"].map(Into::into)).unwrap_err();
         let (text, status) = render(&e);
         assert!(
-            text.starts_with(
-                "taffrail: unknown command: taffrail lgos\nDid you mean: taffrail logs?"
-            ),
+            text.starts_with("taffrail: unknown command: taffrail lgos\nDid you mean: taffrail "),
             "{text}"
         );
+        assert!(text.contains("logs?"), "{text}");
         assert_eq!(status, 1);
     }
 
