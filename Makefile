@@ -10,7 +10,7 @@ E2E_THREADS ?= 2
 
 .DEFAULT_GOAL := help
 
-.PHONY: help build check test test-unit test-e2e test-faults test-volume test-dockerd fuzz bench bench-log bench-delivery demo docs exam exam-delivery release install clean peers workload
+.PHONY: help build check test test-unit test-e2e test-faults test-volume test-dockerd fuzz bench bench-log bench-delivery bench-faults demo docs exam exam-delivery release install clean peers workload
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +73,10 @@ bench-log: build workload ## a log of 10 GB in each form: finding, reading, stuc
 bench-delivery: build workload ## log drivers to receivers that only count, beside dockerd, and 1,000 containers at once; BENCH="--many 0" for less
 	@sh scripts/install-peers.sh bench
 	python3 benches/e2e/delivery_bench.py --bin $(FAST) --workload $(TARGET)/workload $(BENCH)
+
+bench-faults: build workload ## faults of log receivers and of the daemon, beside dockerd: who waits, what is lost; BENCH="--driver splunk" for less
+	@sh scripts/install-peers.sh bench
+	python3 benches/e2e/faults.py --bin $(FAST) --workload $(TARGET)/workload $(BENCH)
 
 bench-runtime: build ## create, start and delete of `true`: the built-in runtime beside crun and runc, as root
 	@sh scripts/install-peers.sh bench

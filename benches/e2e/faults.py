@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -63,6 +64,7 @@ class Killable:
         for line in Path("/proc/self/mountinfo").read_text().splitlines():
             if line.split()[4].startswith(self.mark):
                 left.append(f"mount {line.split()[4][len(self.mark):][:80]}")
+                subprocess.run(["umount", "-l", line.split()[4]], check=False)
         for folder, names, _ in os.walk("/sys/fs/cgroup"):
             left += [f"control group {name[:80]}" for name in names if any(i in name for i in ids)]
         return left
@@ -73,6 +75,22 @@ class KillableTaffrail(Killable, Taffrail):
 
 
 class KillableDockerd(Killable, Dockerd):
+    def kill(self):
+        super().kill()
+        # Its containerd dies with it; a daemon that starts before that is over waits 15 s for it.
+        record = self.root / "exec" / "containerd" / "containerd.pid"
+        if record.exists():
+            stat = Path(f"/proc/{record.read_text().strip()}/stat")
+            until = time.monotonic() + 10
+            while time.monotonic() < until:
+                try:
+                    if stat.read_text().rsplit(") ", 1)[1][0] in "ZX":
+                        break
+                except OSError:
+                    break
+                time.sleep(0.02)
+            record.unlink(missing_ok=True)
+
     def command(self):
         # Without it a killed daemon takes its containers with it at the next start.
         return [*super().command(), "--live-restore"]
@@ -112,8 +130,10 @@ class Lane:
         try:
             self.engine.start()
             self.engine.docker("import", str(tar), "bench")
+            # The first start of a daemon is a slow one.
+            self.engine.docker("run", "--rm", "--network", "none", "bench", "true")
             for fault in faults:
-                cell = Cell(self, self.driver, fault, options.lines, options.deadline).run()
+                cell = Cell(self, self.driver, fault, options).run()
                 results.put(cell)
             for name in self.engine.docker("ps", "-aq").split():
                 call(self.engine, "rm", "-f", name, timeout=30)
@@ -141,6 +161,7 @@ def main():
     parser.add_argument("--fault", action="append", choices=[f.name for f in FAULTS], help="only this one, beside none")
     parser.add_argument("--engine", action="append", choices=["taffrail", "dockerd"])
     parser.add_argument("--lines", type=int, default=20_000)
+    parser.add_argument("--rate", type=int, help="lines a second in all cells")
     parser.add_argument("--deadline", type=float, default=60, help="seconds for a cell")
     parser.add_argument("--jobs", type=int, default=4, help="lanes side by side")
     parser.add_argument("--json", help="raw results")
