@@ -7,7 +7,6 @@ import threading
 import time
 
 from bench import seconds
-from fault_matrix import certificates
 from fault_peers import Got, Peer
 from fault_programs import Program
 
@@ -41,7 +40,7 @@ class Cell:
         if driver.program:
             self.peer = driver.program(self.got, lane.folder / self.name)
         else:
-            self.peer = Peer(self.got, driver.protocol, certificates=certificates(lane.folder) if driver.tls else None)
+            self.peer = Peer(self.got, driver.protocol, certificates=lane.certificates)
 
     def run(self):
         try:

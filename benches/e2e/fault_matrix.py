@@ -141,11 +141,17 @@ def name_moves(cell):
     cell.peer = second
 
 
-def kills(cell):
-    for _ in range(10):
+def kills(cell, times=10):
+    for _ in range(times):
         cell.lane.engine.kill()
         cell.lane.engine.start()
         time.sleep(0.3)
+
+
+def kills_meanwhile(cell):
+    cell.peer.close()
+    kills(cell, 3)
+    cell.peer.open()
 
 
 BOUNDS = ("max-spool-size=500k", "cache-max-size=200k", "cache-max-file=2")
@@ -168,6 +174,7 @@ FAULTS = [
     Fault("spool-full", "does not read for 10 s, small bounds", PLAIN, stall, read_again, 10, size=800, prepare=small_buffers,
           taffrail=BOUNDS, dockerd=("mode=non-blocking", "max-buffer-size=500k"), overflows=True),
     Fault("kill", "the daemon is killed 10 times", PLAIN, kills, rate=2000, calls=False),
+    Fault("down-kill", "stopped, and meanwhile the daemon is killed 3 times", PLAIN, kills_meanwhile, rate=2000, calls=False),
     Fault("removed", "stopped; container ends and is removed, 2 s later the receiver is back", PLAIN, close, remove=True),
 ]
 

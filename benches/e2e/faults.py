@@ -121,8 +121,7 @@ class Lane:
         self.folder.mkdir()
         self.driver, self.hosts = driver, hosts
         self.number, self.ids = 0, []
-        if driver.tls:
-            certificates(self.folder)
+        self.certificates = certificates(self.folder) if driver.tls else None
         self.engine = KillableTaffrail(self.folder, binaries) if kind == "taffrail" else KillableDockerd(self.folder)
 
     def run(self, tar, faults, options, results):
