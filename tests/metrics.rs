@@ -100,6 +100,8 @@ fn scrape(address: &str) -> Samples {
     parse(&body)
 }
 
+const LONG_LINES: &str = "logger_log_entries_size_greater_than_buffer_total";
+
 #[test]
 fn what_is_captured_is_counted() {
     need!(taffrail_only());
@@ -116,6 +118,7 @@ fn what_is_captured_is_counted() {
     for name in [
         "logger_log_write_operations_failed_total",
         "logger_log_read_operations_failed_total",
+        LONG_LINES,
         "engine_daemon_container_states_containers{state=\"running\"}",
         "engine_daemon_events_total",
         "taffrail_api_tls_handshakes_failed_total",
@@ -171,5 +174,14 @@ fn what_is_captured_is_counted() {
         "{after:?}"
     );
     assert!(after["engine_daemon_events_total"] > before["engine_daemon_events_total"]);
+
+    // A long line and one without an end, in each format, also once they are over.
+    assert_eq!(after[LONG_LINES], 0.0);
+    for (driver, count) in [("json-file", 2.0), ("local", 4.0)] {
+        let script = "head -c 40000 /dev/zero | tr '\\0' x; echo; echo short; printf end";
+        let id = daemon.run_detached(&["--log-driver", driver, IMAGE, "sh", "-c", script]);
+        assert_eq!(daemon.wait_exit(&id, 30), 0);
+        assert_eq!(scrape(&address)[LONG_LINES], count, "{driver}");
+    }
     daemon.finish();
 }

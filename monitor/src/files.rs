@@ -440,6 +440,11 @@ impl<P: Probe> Log for Files<'_, P> {
         Ok(())
     }
 
+    fn long_lines(&mut self, count: u32) {
+        let lines = &self.state.page().long_lines;
+        lines.fetch_add(count.into(), Ordering::Relaxed);
+    }
+
     fn commit(&mut self, slot: &Slot, phase: u8) {
         P::step(9);
         self.state.write_other(slot);

@@ -52,6 +52,15 @@ fn totals(text: &mut Text, containers: &[Figures], removed: u64) {
         "Number of captures that ended because they could not be read any more.",
     )
     .value(crate::supervisor::DAMAGED.get());
+    let running = containers.iter().filter_map(|one| one.capture.as_ref());
+    text.counter(
+        "logger_log_entries_size_greater_than_buffer_total",
+        "Number of log entries that are larger than 16 KiB, or have no end.",
+    )
+    .value(
+        crate::supervisor::LONG_LINES.get()
+            + running.map(|capture| capture.long_lines).sum::<u64>(),
+    );
 }
 
 /// A family of one sample a container.

@@ -39,6 +39,9 @@ pub(crate) struct Exit {
 /// Captures that ended because their state page was damaged or every monitor died of it.
 pub(crate) static DAMAGED: Counter = Counter::new();
 
+/// Long lines of runs that have ended.
+pub(crate) static LONG_LINES: Counter = Counter::new();
+
 /// Counters of a capture at a moment.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct CaptureFigures {
@@ -56,6 +59,8 @@ pub(crate) struct CaptureFigures {
     pub(crate) anomalies: u64,
     /// Monitors that took over from a dead one.
     pub(crate) takeovers: u64,
+    /// Lines of this run that were longer than a piece, or had no end.
+    pub(crate) long_lines: u64,
     /// The application waits because the spool is full.
     pub(crate) waits: bool,
 }
@@ -334,6 +339,7 @@ impl Capture {
             spool_lost_bytes: slot.spool_lost_bytes,
             anomalies: page.anomalies.load(Ordering::Relaxed).into(),
             takeovers: page.takeovers.load(Ordering::Relaxed).into(),
+            long_lines: page.long_lines.load(Ordering::Relaxed),
             waits: page.spool_blocked.load(Ordering::Relaxed) != 0,
         }
     }
@@ -469,6 +475,7 @@ impl Capture {
     /// its folder.
     pub(crate) async fn release(&self) {
         self.stop_watching();
+        LONG_LINES.add(self.page.get().long_lines.swap(0, Ordering::Relaxed));
         let end = self.page.get().committed();
         if let (Some((word, slot)), Some(supervisor)) = (end, self.supervisor.upgrade())
             && word.phase == phase::DONE

@@ -26,7 +26,7 @@ use taffrail_log_core::state::lifecycle;
 use taffrail_monitor::proto::{Message, kind, unhex};
 
 pub(crate) use attach::AttachStream;
-pub(crate) use capture::{Capture, CaptureFigures, CommitListener, DAMAGED, Exit};
+pub(crate) use capture::{Capture, CaptureFigures, CommitListener, DAMAGED, Exit, LONG_LINES};
 pub(crate) use spool::SpoolState;
 pub(crate) use stdin::StdinWriter;
 

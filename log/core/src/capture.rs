@@ -50,6 +50,11 @@ pub trait Log {
     /// Makes `slot` the committed one, in `phase`. The only moment at which state changes.
     fn commit(&mut self, slot: &Slot, phase: u8);
 
+    /// So many lines have begun that are longer than a piece, or have no end. Only counted.
+    fn long_lines(&mut self, count: u32) {
+        let _ = count;
+    }
+
     /// Begins the next log file: leaves `slot` with its number, offset 0, and commits it in phase
     /// [`phase::BATCH`]. Called with `slot` committed.
     ///
@@ -417,6 +422,7 @@ fn run<L: Log>(
     let mut fresh_text = true;
     // Tried once a batch: an index that cannot be written must not cost something for each line.
     let mut gap = work.gap_records > 0;
+    let mut long = 0;
     let mut writer = Writer {
         log,
         offset: work.offset,
@@ -505,6 +511,7 @@ fn run<L: Log>(
             work.ordinal[stream] = 0;
         } else {
             if work.ordinal[stream] == 0 {
+                long += 1;
                 work.chain_seq[stream] = work.next_seq;
             }
             work.ordinal[stream] += 1;
@@ -525,6 +532,9 @@ fn run<L: Log>(
     work.carry_len[stream] += open.len() as u32;
     take(work, stream, stage.len());
     close_block(log, work, false);
+    if long > 0 {
+        log.long_lines(long);
+    }
     Ok(())
 }
 

@@ -27,6 +27,8 @@ pub(crate) struct Cut {
     flags: u16,
     /// Ordinal and chain of the first record.
     ordinal: u32,
+    /// Lines that begin and do not end with their first piece.
+    long: u32,
     chain_seq: u64,
 }
 
@@ -52,6 +54,7 @@ pub(crate) fn cut(
         used: 0,
         flags: if ordinal > 0 { flag::CONTINUES } else { 0 },
         ordinal: 0,
+        long: 0,
         chain_seq: 0,
     };
     // Position in carry and stage together.
@@ -81,6 +84,7 @@ pub(crate) fn cut(
             ordinal += 1;
         } else if !newline {
             (ordinal, chain_seq) = (1, seq);
+            cut.long += 1;
         }
         if cut.count == 0 && ordinal > 0 {
             (cut.ordinal, cut.chain_seq) = (ordinal, chain_seq);
@@ -247,6 +251,9 @@ pub(crate) fn run<L: Log>(
         work.segment_used = 1;
         work.next_seq += u64::from(records.count);
         work.last_time = first_time + u64::from(records.count - 1);
+        if records.long > 0 {
+            log.long_lines(records.long);
+        }
     }
     carry_on(work, ring, stream, &records, &stage[begin..]);
     take(work, stream, stage.len());

@@ -196,6 +196,9 @@ pub struct StatePage {
     /// *daemon*: this container's share of the spool in bytes.
     pub spool_share: AtomicU64,
     pub slots: [Slot; 2],
+    /// Lines of this run that were longer than a piece, or had no end. Behind the slots, where an older
+    /// monitor leaves zero.
+    pub long_lines: AtomicU64,
 }
 
 const _: () = assert!(core::mem::size_of::<StatePage>() <= PAGE);
