@@ -50,7 +50,7 @@ const SYNCS: usize = 32;
 /// A reader that was not used for so long is closed.
 const READER_IDLE: Duration = Duration::from_secs(10);
 /// How long the daemon's end waits for what is under way.
-const STOP_WAIT: Duration = Duration::from_secs(1);
+const STOP_WAIT: Duration = Duration::from_secs(2);
 
 /// All sinks of a daemon.
 #[derive(Debug)]

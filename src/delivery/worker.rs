@@ -29,7 +29,7 @@ const LONGEST_LINGER: Duration = Duration::from_millis(250);
 /// One that is refused by token or password is not tried more often than this.
 const DENIED_PAUSE: Duration = Duration::from_secs(10);
 /// At the end of the daemon, what is under way is waited for so long.
-const LAST_WAIT: Duration = Duration::from_millis(500);
+const LAST_WAIT: Duration = Duration::from_millis(1500);
 
 /// See the module.
 pub(super) struct Worker {
@@ -113,7 +113,8 @@ impl Worker {
     /// Fills the batch with what is ready; gives the time of the next look if it has room left.
     fn fill(&mut self) -> Option<Instant> {
         let limits = self.lane.destination.limits;
-        let share = BATCH_MEMORY / (self.lane.active() * (limits.window + 1));
+        // Streams let go of a batch once it is written; others keep some.
+        let share = BATCH_MEMORY / (self.lane.active() * (limits.window.min(4) + 1));
         let bytes = limits.batch_bytes.min(share.max(SMALL_BATCH));
         loop {
             if self.batch.bytes.len() >= bytes || self.batch.len() >= limits.batch_records {

@@ -185,6 +185,10 @@ impl SinkSettings for Settings {
             _ => None,
         };
         let mut limits = Limits::default();
+        if self.address.scheme != Scheme::Udp {
+            // What is acknowledged is held for a while.
+            limits.window = 256;
+        }
         if let Some(delay) = self.delay {
             limits.retry.0 = delay.max(limits.retry.0).min(limits.retry.1);
         }

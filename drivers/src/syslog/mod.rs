@@ -203,7 +203,12 @@ impl SinkSettings for Settings {
             None => None,
         };
         let mut limits = Limits::default();
+        if self.address.stream() {
+            // What is acknowledged is held for a while.
+            limits.window = 256;
+        }
         if self.address.relp() {
+            limits.window = Limits::default().window;
             // What may come twice after a receiver died: an eighth of a usual batch.
             limits.batch_records = 1024;
             limits.batch_bytes = 256 * 1024;

@@ -5,9 +5,10 @@
 //! written by itself, and the socket's position behind it is remembered. Over a unix stream socket the bytes count when the
 //! receiver has read them.
 //!
-//! What this cannot know: whether the receiver's program reads what its kernel has acknowledged. If it dies, up to its receive buffer
-//! is gone. What the kernel learns after a reset is not believed, because a reset is also how a receiver's kernel says that it
-//! has thrown away unread data; so after a reset some records may come twice.
+//! What its kernel has acknowledged the receiver's program may not have read yet; if it dies, that is gone, and its kernel says so by a
+//! reset. So over TCP what is acknowledged is held for a second and while the receiver's window says that it was not read, or until
+//! [`HOLD_BYTES`] more than that were acknowledged behind it. An orderly end lets it pass; after a reset what is held is sent again: it may come twice. What cannot
+//! be known is a receiver that lets more lie unread for longer, or throws away what it has read.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Read as _, Write};
@@ -26,6 +27,10 @@ use crate::sink::{Batch, Failure, FailureKind};
 /// Most bytes of records that are accepted together, unless one record is larger: what can come twice when only a part of them was
 /// acknowledged. The largest TLS record.
 pub const RUN: usize = 16 * 1024;
+/// How long an acknowledged record waits for a reset.
+const HOLD: Duration = Duration::from_secs(1);
+/// Or so many bytes acknowledged behind it.
+const HOLD_BYTES: u64 = 256 * 1024;
 /// How often a wait asks whether it was cancelled.
 const SLICE: Duration = Duration::from_millis(200);
 /// First and longest pause between two looks at the acknowledgements.
@@ -52,6 +57,13 @@ pub struct AckedStream {
     told: u64,
     /// behind which byte of the socket which record has ended
     marks: VecDeque<(u64, u64)>,
+    /// the same of what is acknowledged and held, and since when
+    held: VecDeque<(u64, u64, Instant)>,
+    /// bytes acknowledged at the last look
+    acked: u64,
+    /// the widest window that the peer has offered
+    widest: u64,
+    tcp: bool,
     /// until when a refusal after the handshake may come
     doubt: Option<Instant>,
     /// when anything was acknowledged last, or written after all was
@@ -75,6 +87,7 @@ impl AckedStream {
             Stream::Unix(socket) => socket.set_nonblocking(true),
         };
         set.map_err(|error| super::dial::failure("cannot set up the socket", &error))?;
+        let tcp = !matches!(&stream, Stream::Unix(_));
         let late = matches!(&stream, Stream::Tls(tls) if tls.conn.protocol_version() == Some(ProtocolVersion::TLSv1_3));
         Ok(Self {
             stream,
@@ -85,6 +98,10 @@ impl AckedStream {
             accepted: 0,
             told: 0,
             marks: VecDeque::new(),
+            held: VecDeque::new(),
+            acked: 0,
+            widest: 0,
+            tcp,
             doubt: late.then(|| Instant::now() + DOUBT),
             progress: Instant::now(),
             said: None,
@@ -177,7 +194,7 @@ impl AckedStream {
             if left.is_zero() {
                 break;
             }
-            let nap = if self.marks.is_empty() {
+            let nap = if self.marks.is_empty() && self.held.is_empty() {
                 left
             } else {
                 pause.min(left)
@@ -223,7 +240,10 @@ impl AckedStream {
                     format!("{} closed the connection", self.address),
                 )),
             ),
-            Err(Gone::Broken(error)) => return Err(self.broken(&error)),
+            Err(Gone::Broken(error)) => {
+                self.after_reset();
+                return Err(self.broken(&error));
+            }
             Err(Gone::Tls(error)) => {
                 return Err(Failure::new(
                     FailureKind::Tls,
@@ -235,15 +255,55 @@ impl AckedStream {
             self.doubt = None;
         }
         if self.doubt.is_none() {
-            while let Some((_, records)) = self.marks.front().filter(|(at, _)| *at <= acked) {
-                self.accepted = *records;
+            while let Some((at, records)) = self.marks.front().filter(|(at, _)| *at <= acked) {
                 self.progress = Instant::now();
+                self.held.push_back((*at, *records, self.progress));
                 self.marks.pop_front();
             }
+            self.acked = self.acked.max(acked);
+            self.accept(gone.is_some());
         }
         match gone {
             Some(failure) => Err(failure),
             None => self.dead(),
+        }
+    }
+
+    /// Lets pass what was held for long enough, or `all` of it.
+    fn accept(&mut self, all: bool) {
+        let unread = match super::outq::window(self.stream.as_fd()) {
+            Some(window) if self.tcp => {
+                self.widest = self.widest.max(window);
+                self.widest - window
+            }
+            _ => 0,
+        };
+        // A peer that has read everything says so only once its window has doubled: less than half of it means nothing.
+        let stale = unread <= self.widest / 2;
+        while let Some((end, records, since)) = self.held.front() {
+            let behind = self.acked.saturating_sub(*end);
+            let passes = all
+                || !self.tcp
+                || behind >= HOLD_BYTES + unread
+                || (since.elapsed() >= HOLD && (stale || behind >= unread));
+            if !passes {
+                break;
+            }
+            self.accepted = *records;
+            self.held.pop_front();
+        }
+    }
+
+    /// The peer has thrown away what it had not read. A receiver that does so again and again before anything has passed would get the same
+    /// records for ever: half of what it acknowledged on this connection passes then.
+    fn after_reset(&mut self) {
+        if self.accepted > 0 {
+            return;
+        }
+        let half = self.acked / 2;
+        while let Some((_, records, _)) = self.held.front().filter(|(end, ..)| *end <= half) {
+            self.accepted = *records;
+            self.held.pop_front();
         }
     }
 
@@ -283,7 +343,10 @@ impl AckedStream {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.await_room(cancelled)?;
                 }
-                Err(error) => return Err(self.broken(&error)),
+                Err(error) => {
+                    self.after_reset();
+                    return Err(self.broken(&error));
+                }
             }
         }
     }

@@ -40,6 +40,28 @@ pub(super) fn silent_for(socket: BorrowedFd<'_>) -> Option<Duration> {
     (result == 0 && asked).then(|| Duration::from_millis(info.tcpi_last_ack_recv.into()))
 }
 
+/// The receive window that a TCP peer offered last, in bytes: how much more it has room for. `None` if the kernel does not say (before
+/// Linux 5.4), or if the socket is not TCP.
+pub(super) fn window(socket: BorrowedFd<'_>) -> Option<u64> {
+    /// Place of `tcpi_snd_wnd` in the kernel's `struct tcp_info`, which libc's does not have.
+    const AT: usize = 228;
+    let mut info = [0u8; AT + 4];
+    let mut size = libc::socklen_t::try_from(info.len()).ok()?;
+    // SAFETY: the kernel writes at most `size` bytes to `info`, which has that size and lives through the call.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &raw mut size,
+        )
+    };
+    let whole = result == 0 && size as usize == info.len();
+    let bytes = info.last_chunk::<4>()?;
+    whole.then(|| u32::from_ne_bytes(*bytes).into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,6 +93,23 @@ mod tests {
         }
         assert!(unacknowledged(ours.as_fd()).unwrap() <= full);
         assert!(unacknowledged(ours.as_fd()).unwrap() > 0);
+    }
+
+    #[test]
+    fn the_window_shrinks_by_what_is_not_read() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (_peer, _) = listener.accept().unwrap();
+        let before = window(ours.as_fd()).unwrap();
+        assert!(before > 1000, "{before}");
+        ours.set_nonblocking(true).unwrap();
+        let until = Instant::now() + Duration::from_secs(5);
+        while window(ours.as_fd()).unwrap() > before / 2 {
+            let _ = ours.write(&[b'x'; 65536]);
+            assert!(Instant::now() < until, "the window does not shrink");
+        }
+        let (stream, _other) = UnixStream::pair().unwrap();
+        assert_eq!(window(stream.as_fd()), None);
     }
 
     #[test]
