@@ -100,6 +100,10 @@ impl Delivery {
     /// A log that a daemon before this one has kept.
     pub(crate) fn resume_kept(&self, subject: &Subject<'_>) {
         let sinks = self.prepare(subject, true);
+        if sinks.len() < subject.validated.sinks().len() {
+            // Said by then. What cannot be sent now is not thrown away for it.
+            return;
+        }
         self.note_kept(subject.facts.id, subject.facts.name, subject.dir.to_owned());
         for sink in sinks {
             sink.wake();
