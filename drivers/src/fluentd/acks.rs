@@ -34,6 +34,11 @@ impl Learned {
         }
     }
 
+    /// It did not do what was known of it: another one may be there by now, which is asked again.
+    pub(super) fn forget(&self) {
+        *self.inner() = None;
+    }
+
     pub(super) fn put(&self, acknowledges: bool) {
         *self.inner() = Some((acknowledges, Instant::now()));
     }

@@ -178,6 +178,7 @@ impl Forward {
                     && message.id.is_some()
                     && message.sent.elapsed() > self.ack_timeout =>
             {
+                self.learned.forget();
                 Err(Failure::new(
                     FailureKind::Timeout,
                     format!(

@@ -395,6 +395,66 @@ fn what_was_not_acknowledged_is_not_settled() {
     assert_eq!(connection.close(), 20);
 }
 
+/// One that acknowledges is followed by one that does not, at the same address.
+#[test]
+fn what_was_learned_is_not_believed_for_ever() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let options = [
+        ("fluentd-address", address.as_str()),
+        ("fluentd-read-timeout", "200ms"),
+    ];
+    let settings = settings(&options).unwrap();
+    let destination = settings.destination(&Environment::default()).unwrap();
+    let open = || {
+        let connection = destination.opener.open(&mut |_| {}).unwrap();
+        let (receiver, _) = listener.accept().unwrap();
+        receiver
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .unwrap();
+        (connection, receiver)
+    };
+    let (mut connection, mut receiver) = open();
+    connection
+        .send(&mut batch(&*settings, 70), &|| false)
+        .unwrap();
+    connection
+        .send(&mut batch(&*settings, 1), &|| false)
+        .unwrap();
+    let mut bytes = Vec::new();
+    while memchr::memmem::find(&bytes, b"\xa5chunk\xb8").is_none_or(|at| bytes.len() < at + 31) {
+        bytes.extend(read(&mut receiver, 1));
+    }
+    acknowledge(&mut receiver, &chunk_of(&bytes));
+    settle(&mut *connection, 71);
+    drop((connection, receiver));
+    let end = Instant::now() + Duration::from_secs(20);
+    // The first connection finds that nothing is acknowledged any more; the next one asks anew.
+    loop {
+        assert!(Instant::now() < end, "it never gets on");
+        let (mut connection, mut receiver) = open();
+        let reader = std::thread::spawn(move || std::io::copy(&mut receiver, &mut std::io::sink()));
+        connection
+            .send(&mut batch(&*settings, 70), &|| false)
+            .unwrap();
+        connection
+            .send(&mut batch(&*settings, 1), &|| false)
+            .unwrap();
+        let settled = loop {
+            match connection.settled(Duration::from_millis(50), &mut Vec::new()) {
+                Ok(71) => break true,
+                Ok(_) => assert!(Instant::now() < end, "it never gets on"),
+                Err(_) => break false,
+            }
+        };
+        drop(connection);
+        let _ = reader.join();
+        if settled {
+            break;
+        }
+    }
+}
+
 #[test]
 fn one_that_wants_a_key_is_named() {
     let (_, mut connection, mut receiver, _) = connected(&[]);

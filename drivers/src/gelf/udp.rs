@@ -3,11 +3,11 @@
 //! Nobody acknowledges a datagram: one counts as accepted once a moment has passed without a refusal.
 
 use std::collections::VecDeque;
-use std::io::{self, Write as _};
+use std::io;
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
-use flate2::write::{GzEncoder, ZlibEncoder};
+use flate2::{Compress, Crc, FlushCompress, Status};
 
 use crate::sink::{Batch, Connection, Failure, FailureKind, Rejected};
 
@@ -19,6 +19,10 @@ const CHUNK: usize = MAX_DATAGRAM - HEAD;
 const HEAD: usize = 12;
 /// Most chunks of a message.
 const MAX_CHUNKS: usize = 128;
+/// RFC 1952: deflate, no name, no time, as Docker has it.
+const GZIP_HEAD: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 4, 0xff];
+/// How long a full device is waited for.
+const FULL: Duration = Duration::from_millis(1);
 /// How long a refusal (ICMP) is waited for.
 const GRACE: Duration = Duration::from_millis(10);
 
@@ -39,28 +43,54 @@ impl Compression {
             _ => None,
         }
     }
+}
 
-    /// Puts the message into `out`, which is emptied first.
-    fn apply(self, level: i32, message: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
-        out.clear();
+/// Compresses one message after the other with the same memory.
+struct Packer {
+    compression: Compression,
+    deflate: Compress,
+}
+
+impl Packer {
+    fn new(compression: Compression, level: i32) -> Self {
         let level = u32::try_from(level)
             .map_or_else(|_| flate2::Compression::default(), flate2::Compression::new);
-        match self {
-            Self::Gzip => {
-                let mut gzip = GzEncoder::new(&mut *out, level);
-                gzip.write_all(message)?;
-                gzip.finish().map(drop)
-            }
-            Self::Zlib => {
-                let mut zlib = ZlibEncoder::new(&mut *out, level);
-                zlib.write_all(message)?;
-                zlib.finish().map(drop)
-            }
-            Self::None => {
-                out.extend_from_slice(message);
-                Ok(())
+        Self {
+            compression,
+            deflate: Compress::new(level, compression == Compression::Zlib),
+        }
+    }
+
+    /// Puts the message into `out`, which is emptied first.
+    fn pack(&mut self, message: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+        out.clear();
+        if self.compression == Compression::None {
+            out.extend_from_slice(message);
+            return Ok(());
+        }
+        if self.compression == Compression::Gzip {
+            out.extend_from_slice(&GZIP_HEAD);
+        }
+        self.deflate.reset();
+        loop {
+            let taken = usize::try_from(self.deflate.total_in()).unwrap_or(usize::MAX);
+            let left = message.get(taken..).unwrap_or_default();
+            out.reserve(left.len() / 2 + 256);
+            let status = self
+                .deflate
+                .compress_vec(left, out, FlushCompress::Finish)
+                .map_err(io::Error::other)?;
+            if status == Status::StreamEnd {
+                break;
             }
         }
+        if self.compression == Compression::Gzip {
+            let mut crc = Crc::new();
+            crc.update(message);
+            out.extend_from_slice(&crc.sum().to_le_bytes());
+            out.extend_from_slice(&crc.amount().to_le_bytes());
+        }
+        Ok(())
     }
 }
 
@@ -68,8 +98,7 @@ impl Compression {
 pub(super) struct Udp {
     socket: UdpSocket,
     address: String,
-    compression: Compression,
-    level: i32,
+    packer: Packer,
     packed: Vec<u8>,
     /// First half of message ids; the other half counts.
     id: [u8; 4],
@@ -95,8 +124,7 @@ impl Udp {
         Self {
             socket,
             address,
-            compression,
-            level,
+            packer: Packer::new(compression, level),
             packed: Vec::new(),
             id,
             count: 0,
@@ -115,26 +143,30 @@ impl Udp {
         Failure::new(FailureKind::Unreachable, text)
     }
 
-    fn datagram(&self, bytes: &[u8]) -> Result<(), Failure> {
+    fn datagram(&self, bytes: &[u8], cancelled: &dyn Fn() -> bool) -> Result<(), Failure> {
         loop {
             match self.socket.send(bytes) {
                 Ok(_) => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // The device's queue is full, which passes.
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) && !cancelled() => {
+                    std::thread::sleep(FULL);
+                }
                 Err(error) => return Err(self.failed(&error)),
             }
         }
     }
 
     /// Sends one message; `Ok(false)`: it needs too many chunks.
-    fn message(&mut self, message: &[u8]) -> Result<bool, Failure> {
+    fn message(&mut self, message: &[u8], cancelled: &dyn Fn() -> bool) -> Result<bool, Failure> {
         let mut packed = std::mem::take(&mut self.packed);
-        let done = self.compression.apply(self.level, message, &mut packed);
+        let done = self.packer.pack(message, &mut packed);
         done.map_err(|error| self.failed(&error))?;
         let count = packed.len().div_ceil(CHUNK);
         let sent = if packed.len() <= MAX_DATAGRAM {
-            self.datagram(&packed).map(|()| true)
+            self.datagram(&packed, cancelled).map(|()| true)
         } else if let Ok(total @ 1..=128) = u8::try_from(count) {
-            self.chunks(&packed, total).map(|()| true)
+            self.chunks(&packed, total, cancelled).map(|()| true)
         } else {
             self.rejected.push(Rejected {
                 record: self.sent,
@@ -148,7 +180,12 @@ impl Udp {
         sent
     }
 
-    fn chunks(&mut self, packed: &[u8], total: u8) -> Result<(), Failure> {
+    fn chunks(
+        &mut self,
+        packed: &[u8],
+        total: u8,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<(), Failure> {
         self.count = self.count.wrapping_add(1);
         let mut datagram = Vec::with_capacity(MAX_DATAGRAM);
         for (number, part) in (0..total).zip(packed.chunks(CHUNK)) {
@@ -158,7 +195,7 @@ impl Udp {
             datagram.extend_from_slice(&self.count.to_be_bytes());
             datagram.extend_from_slice(&[number, total]);
             datagram.extend_from_slice(part);
-            self.datagram(&datagram)?;
+            self.datagram(&datagram, cancelled)?;
         }
         Ok(())
     }
@@ -181,9 +218,9 @@ impl Udp {
 }
 
 impl Connection for Udp {
-    fn send(&mut self, batch: &mut Batch, _: &dyn Fn() -> bool) -> Result<(), Failure> {
+    fn send(&mut self, batch: &mut Batch, cancelled: &dyn Fn() -> bool) -> Result<(), Failure> {
         for message in batch.records() {
-            self.message(message)?;
+            self.message(message, cancelled)?;
             self.sent += 1;
         }
         self.marks.push_back((Instant::now(), self.sent));
