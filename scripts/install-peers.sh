@@ -60,9 +60,8 @@ syslog_ng=/opt/taffrail-peers/syslog-ng
 unpack=
 if [ "$what" = test ] && [ ! -x $syslog_ng/usr/sbin/syslog-ng ] && ! command -v syslog-ng >/dev/null 2>&1; then
 	unpack=1
-	packages="$packages libglib2.0-0 libivykis0 libjson-c5 libnet1 libpcre3 libwrap0"
 fi
-[ -n "$packages" ] || exit 0
+[ -n "$packages$unpack" ] || exit 0
 
 if [ "$(id -u)" -ne 0 ]; then
 	echo "install-peers.sh: missing:$packages (not root: left so)" >&2
@@ -89,10 +88,13 @@ if [ "$what" != demo ] && ! command -v docker >/dev/null 2>&1 && apt-cache show 
 	packages="$packages docker-cli"
 fi
 # shellcheck disable=SC2086
-apt-get install -y -qq --no-install-recommends $packages >/dev/null || status=$?
+[ -z "$packages" ] || apt-get install -y -qq --no-install-recommends $packages >/dev/null || status=$?
 [ -z "$made" ] || rm -f $policy
 if [ -n "$unpack" ]; then
 	# A failure leaves the tests with it failing by name.
+	libraries=$(apt-cache depends syslog-ng-core 2>/dev/null | sed -n 's/^ *Depends: \(lib[^ <]*\).*/\1/p' | sort -u)
+	# shellcheck disable=SC2086
+	apt-get install -y -qq --no-install-recommends $libraries >/dev/null || :
 	folder=$(mktemp -d)
 	(cd "$folder" && apt-get download -qq syslog-ng-core >/dev/null 2>&1 && mkdir -p $syslog_ng && dpkg-deb -x syslog-ng-core_*.deb $syslog_ng) || :
 	rm -rf "$folder"

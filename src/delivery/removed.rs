@@ -86,10 +86,17 @@ impl Delivery {
     }
 
     fn note_kept(&self, id: &str, name: &str, dir: PathBuf) {
+        // Nothing is made or removed in the folder itself after it was taken.
+        let taken = std::fs::metadata(&dir).and_then(|meta| meta.modified());
+        let since = taken
+            .ok()
+            .and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
         let kept = Kept {
             dir,
             name: name.to_owned(),
-            removed_ns: crate::container::time::now_ns(),
+            removed_ns: since.map_or_else(crate::container::time::now_ns, |since| {
+                i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+            }),
         };
         self.kept
             .lock()
