@@ -458,3 +458,46 @@ fn secrets_are_not_shown() {
     refused.stderr_has("/nowhere/token");
     daemon.finish();
 }
+
+/// The machine went down: no process, no run folder. What is in the log is delivered, also of a container that is removed
+/// by its end.
+#[test]
+fn what_a_crash_of_the_machine_left_is_delivered() {
+    need!(taffrail_only());
+    let daemon = Daemon::start();
+    let mut receiver = Receiver::absent();
+    let at = address(&receiver);
+    let mut ids = Vec::new();
+    for more in [&[][..], &["--rm"]] {
+        let mut options = vec!["--log-driver", "syslog", "--log-opt", &at];
+        options.extend(more);
+        let script = "workload lines lines=500; exec sleep 1000";
+        options.extend([crate::harness::image::IMAGE, "sh", "-c", script]);
+        let id = daemon.run_detached(&options);
+        wait_sink(&daemon, &id, "the lines in the log", |s| {
+            s["PendingRecords"] == 500
+        });
+        ids.push(id);
+    }
+    let processes: Vec<i32> = ids.iter().map(|id| daemon.container_pid(id)).collect();
+    daemon.kill();
+    for supervisor in daemon.supervisors() {
+        supervisor.kill();
+    }
+    for pid in processes {
+        // SAFETY: the pid was that of a container of this test a moment ago; its supervisors are gone with it.
+        unsafe {
+            libc::kill(pid, libc::SIGKILL);
+        }
+    }
+    let _ = std::fs::remove_dir_all(daemon.exec_root.join("c"));
+    daemon.launch();
+    daemon.await_answer();
+    receiver.open(Manner::Reads);
+    let got = wait_for("both logs", Duration::from_secs(60), || {
+        let got = receiver.got();
+        (got.numbers.len() >= 1000).then_some(got)
+    });
+    assert_eq!(got.count(500), (500, 500));
+    daemon.finish();
+}

@@ -175,6 +175,8 @@ impl Daemon {
                     lost_records: 0,
                     lost_bytes: 0,
                 };
+                // Before its end can remove it.
+                self.resume_delivery(container).await;
                 self.handle_exit(container, None, exit).await;
             }
             Err(error) => {
