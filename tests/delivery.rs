@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::harness::daemon::{scratch, taffrail_only};
+use crate::harness::daemon::{Options, scratch, taffrail_only};
 use crate::harness::receiver::{Manner, Receiver};
 use crate::harness::{Daemon, Run, binary, repository, skip, wait_for};
 use crate::need;
@@ -284,7 +284,11 @@ fn a_full_spool_gives_way_and_says_so() {
 #[test]
 fn blocking_waits_for_a_full_spool() {
     need!(taffrail_only());
-    let daemon = Daemon::start();
+    let daemon = Daemon::with(Options {
+        args: vec!["--metrics-addr".into(), "127.0.0.1:0".into()],
+        ..Options::default()
+    });
+    let metrics = daemon.logged("metrics are served", "address");
     let mut receiver = Receiver::absent();
     let bounds = [
         "--log-opt",
@@ -297,19 +301,15 @@ fn blocking_waits_for_a_full_spool() {
         "mode=blocking",
     ];
     let id = start(&daemon, &receiver, &bounds, 0);
+    // It stands: the spool is full, and the log does not grow any more.
     let waits = format!("taffrail_container_capture_waits{{id=\"{}\"", &id[..12]);
-    let _ = waits;
-    wait_sink(&daemon, &id, "the spool is full", |s| {
-        number(s, "PendingBytesOnDisk") > 500_000
+    wait_for("the application waits", Duration::from_secs(60), || {
+        let text = crate::metrics::get(&metrics, "/metrics").1;
+        let mut lines = text.lines().filter(|line| line.starts_with(&waits));
+        lines.next()?.ends_with(" 1").then_some(())
     });
-    // It stands: it has not ended, and the log does not grow.
-    let size = || number(&sink(&daemon, &id), "PendingBytesOnDisk");
-    let stands = wait_for("the log stands still", Duration::from_secs(30), || {
-        let before = size();
-        std::thread::sleep(Duration::from_millis(300));
-        (size() == before).then_some(before)
-    });
-    assert!(stands < 2_000_000, "{stands}");
+    let held = number(&sink(&daemon, &id), "PendingBytesOnDisk");
+    assert!((500_000..2_000_000).contains(&held), "{held}");
     assert_eq!(daemon.inspect(&id)["State"]["Running"], true);
     receiver.open(Manner::Reads);
     assert_all(&receiver, 0);

@@ -13,7 +13,7 @@ use crate::need;
 
 const SOON: Duration = Duration::from_secs(30);
 
-fn get(address: &str, path: &str) -> (String, String) {
+pub(crate) fn get(address: &str, path: &str) -> (String, String) {
     let mut stream = TcpStream::connect(address).expect("connect");
     stream.set_read_timeout(Some(SOON)).expect("a deadline");
     write!(

@@ -375,10 +375,11 @@ impl<P: Probe> Monitor<'_, P> {
         self.files.keep_all = !over;
         let full = !over && self.files.spool_is_full(&self.slot);
         let page = self.state.page();
-        let before = page.spool_blocked.swap(u32::from(full), Ordering::SeqCst);
-        if before != u32::from(full) {
-            // What the daemon has let go of or given meanwhile was a message without an effect.
-            return full && self.files.spool_is_full(&self.slot);
+        page.spool_blocked.store(full.into(), Ordering::SeqCst);
+        if full && !self.files.spool_is_full(&self.slot) {
+            // The daemon gave more before it could see that somebody waits for it.
+            page.spool_blocked.store(0, Ordering::SeqCst);
+            return false;
         }
         full
     }

@@ -57,8 +57,8 @@ pub(crate) struct LaneState {
     pub(crate) last_error: Option<(i64, String)>,
     /// Attempts since the last success.
     pub(crate) attempts: u64,
-    /// Connections made.
-    pub(crate) connects: u64,
+    /// When the trouble began that is not over; outlives the thread.
+    pub(super) down_since: Option<Instant>,
 }
 
 /// Hears of what changes.
@@ -235,7 +235,9 @@ impl Lane {
         if at.is_none() && result.timed_out() && queue.ready.is_empty() && queue.later.is_empty() {
             queue.running = false;
             drop(queue);
-            self.set(Status::Idle);
+            if !self.state().status.is_down() {
+                self.set(Status::Idle);
+            }
             return false;
         }
         true
@@ -290,60 +292,58 @@ impl Lane {
         }
     }
 
-    /// Connected. `since`: when the trouble began that is over now.
     pub(super) fn connected(&self) {
-        {
-            let mut state = self.lock_state();
-            state.connects += 1;
-        }
         self.set(Status::Connected);
     }
 
     /// The receiver accepts records (again).
-    pub(super) fn works(&self, down_since: &mut Option<Instant>) {
-        {
+    pub(super) fn works(&self) {
+        let since = {
             let mut state = self.lock_state();
-            if state.status == Status::Connected && state.attempts == 0 && down_since.is_none() {
-                return;
-            }
             state.attempts = 0;
-        }
+            state.down_since.take()
+        };
         self.set(Status::Connected);
-        if let Some(since) = down_since.take() {
+        if let Some(since) = since {
             self.tell.up(self, since.elapsed());
         }
     }
 
     /// The receiver takes nothing, though the connection stands.
-    pub(super) fn stalled(&self, down_since: &mut Option<Instant>) {
-        if self.state().status == Status::Stalled {
-            return;
-        }
-        let text = "the receiver takes nothing, though it is connected";
-        self.lock_state().last_error = Some((time::now_ns(), text.to_owned()));
-        self.set(Status::Stalled);
-        if down_since.is_none() {
-            *down_since = Some(Instant::now());
-            self.tell.down(self, text);
+    pub(super) fn stalled(&self) {
+        if self.state().status != Status::Stalled {
+            let text = "the receiver takes nothing, though it is connected";
+            self.down(Status::Stalled, text);
         }
     }
 
-    /// An attempt or a connection failed.
-    pub(super) fn failed(&self, failure: &Failure, down_since: &mut Option<Instant>) -> u64 {
+    /// An attempt or a connection failed; gives the number of attempts since the last success.
+    pub(super) fn failed(&self, failure: &Failure) -> u64 {
         let attempts = {
             let mut state = self.lock_state();
             state.attempts += 1;
-            state.last_error = Some((time::now_ns(), failure.text.clone()));
             state.attempts
         };
-        self.set(match failure.kind {
+        let status = match failure.kind {
             FailureKind::Denied => Status::Denied,
             _ => Status::Retrying,
-        });
-        if down_since.is_none() {
-            *down_since = Some(Instant::now());
-            self.tell.down(self, &failure.text);
-        }
+        };
+        self.down(status, &failure.text);
         attempts
+    }
+
+    /// Tells of it once, until it works again.
+    fn down(&self, status: Status, text: &str) {
+        self.set(status);
+        let first = {
+            let mut state = self.lock_state();
+            state.last_error = Some((time::now_ns(), text.to_owned()));
+            let first = state.down_since.is_none();
+            state.down_since.get_or_insert_with(Instant::now);
+            first
+        };
+        if first {
+            self.tell.down(self, text);
+        }
     }
 }

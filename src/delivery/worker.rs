@@ -50,7 +50,6 @@ pub(super) struct Worker {
     scratch: Scratch,
     /// Whose records are in `scratch`.
     owner: Option<Arc<Sink>>,
-    down_since: Option<Instant>,
     progress_at: Instant,
 }
 
@@ -69,7 +68,6 @@ impl Worker {
             rejected: Vec::new(),
             scratch: Scratch::default(),
             owner: None,
-            down_since: None,
             progress_at: Instant::now(),
         }
     }
@@ -154,11 +152,7 @@ impl Worker {
             self.batch.scope = feed.scope().map(str::to_owned);
         } else if self.batch.scope.as_deref() != feed.scope() {
             drop(feed);
-            if self.scratch.is_empty() {
-                self.lane.requeue(Arc::clone(sink));
-            } else {
-                self.owner = Some(Arc::clone(sink));
-            }
+            self.put_back(sink);
             return false;
         }
         let file = if self.scratch.is_empty() {
@@ -183,20 +177,10 @@ impl Worker {
         }
         match result {
             Ok(Filled::Full) => {
-                if self.scratch.is_empty() {
-                    self.lane.requeue(Arc::clone(sink));
-                } else {
-                    self.owner = Some(Arc::clone(sink));
-                }
+                self.put_back(sink);
                 return false;
             }
-            Ok(Filled::Aged) => {
-                if self.scratch.is_empty() {
-                    self.lane.requeue(Arc::clone(sink));
-                } else {
-                    self.owner = Some(Arc::clone(sink));
-                }
-            }
+            Ok(Filled::Aged) => self.put_back(sink),
             Ok(Filled::CaughtUp { .. }) if some => {
                 let crowd = u32::try_from(self.lane.lingering()).unwrap_or(u32::MAX);
                 let linger = Duration::from_micros(100).saturating_mul(crowd);
@@ -229,6 +213,15 @@ impl Worker {
         true
     }
 
+    /// The sink has more: it is served next if records of it were read already, else in its turn.
+    fn put_back(&mut self, sink: &Arc<Sink>) {
+        if self.scratch.is_empty() {
+            self.lane.requeue(Arc::clone(sink));
+        } else {
+            self.owner = Some(Arc::clone(sink));
+        }
+    }
+
     fn send(&mut self) -> Result<(), Failure> {
         if self.connection.is_none() {
             let opened = self
@@ -248,10 +241,9 @@ impl Worker {
         let began = Instant::now();
         let stalled = AtomicBool::new(false);
         let lane = &self.lane;
-        let down_since = std::cell::RefCell::new(&mut self.down_since);
         let cancelled = || {
             if began.elapsed() > STALLED && !stalled.swap(true, Ordering::Relaxed) {
-                lane.stalled(&mut down_since.borrow_mut());
+                lane.stalled();
             }
             lane.is_stopping() || lane.sinks().is_empty()
         };
@@ -276,11 +268,11 @@ impl Worker {
         let total = connection.settled(wait, &mut self.rejected)?;
         if total > self.settled {
             self.progress_at = Instant::now();
-            self.lane.works(&mut self.down_since);
+            self.lane.works();
         } else if self.batches.is_empty() {
             self.progress_at = Instant::now();
         } else if self.progress_at.elapsed() > STALLED {
-            self.lane.stalled(&mut self.down_since);
+            self.lane.stalled();
         }
         self.advance(total);
         Ok(())
@@ -333,7 +325,7 @@ impl Worker {
     /// The connection is of no use: everything that is not settled is read again later.
     fn fail(&mut self, failure: &Failure) {
         self.drop_connection();
-        let attempts = self.lane.failed(failure, &mut self.down_since);
+        let attempts = self.lane.failed(failure);
         let limits = self.lane.destination.limits;
         let (first, most) = limits.retry;
         let doubled = first.saturating_mul(1 << attempts.saturating_sub(1).min(16));

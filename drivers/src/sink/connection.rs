@@ -93,8 +93,6 @@ pub struct Limits {
     pub ack_timeout: Duration,
     /// first and longest pause before a new attempt
     pub retry: (Duration, Duration),
-    /// attempts after which a sink gives records up, if the user set one; else never
-    pub max_attempts: Option<u64>,
 }
 
 impl Default for Limits {
@@ -108,7 +106,6 @@ impl Default for Limits {
             write_timeout: Duration::from_secs(30),
             ack_timeout: Duration::from_secs(30),
             retry: (Duration::from_millis(200), Duration::from_secs(30)),
-            max_attempts: None,
         }
     }
 }
