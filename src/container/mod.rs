@@ -11,6 +11,7 @@
 
 mod attach;
 mod create;
+mod create_check;
 mod delivery;
 mod exit;
 mod explain;
