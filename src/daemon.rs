@@ -23,6 +23,7 @@ use crate::image::ImageStore;
 use crate::logs::LogCounters;
 use crate::runtime::{self, OciRuntime};
 use crate::supervisor::Supervisor;
+use crate::webhook::Webhooks;
 
 /// Static programs that reap and pass signals on, as dockerd and others install them. They are
 /// mounted into containers, so they must not need libraries.
@@ -38,6 +39,7 @@ pub(crate) struct Daemon {
     pub(crate) containers: ContainerTable,
     pub(crate) log_counters: Arc<LogCounters>,
     pub(crate) delivery: Arc<Delivery>,
+    pub(crate) webhooks: Webhooks,
     /// Control group that containers are below.
     pub(crate) cgroup_parent: String,
     /// Id in `/info`; made at the first start on a data root.

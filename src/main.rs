@@ -15,6 +15,7 @@ mod metrics;
 mod net;
 mod runtime;
 mod supervisor;
+mod webhook;
 
 use std::process::ExitCode;
 

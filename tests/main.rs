@@ -20,6 +20,7 @@ mod inside;
 mod joined;
 mod kill_daemon;
 mod kill_monitor;
+mod last_words;
 mod lifecycle;
 mod log_check;
 mod logs_kept;

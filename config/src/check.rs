@@ -253,7 +253,7 @@ pub(crate) fn ulimit_flag(text: &str, errors: &mut Errors) -> Option<Ulimit> {
 }
 
 /// Members of an object with fixed keys (in any case, as Go reads them); unknown keys and wrong types are told.
-fn members<'a>(
+pub(crate) fn members<'a>(
     path: &str,
     node: &'a Node,
     known: &[(&'static str, Kind)],

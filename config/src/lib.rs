@@ -14,10 +14,14 @@ pub mod keys;
 mod load;
 mod log;
 mod model;
+mod streams;
 mod tls;
+mod webhook;
 
 pub use check::ULIMITS;
 pub use error::{ConfigError, ConfigErrors, Origin, Warning};
 pub use flags::Flags;
 pub use load::{DEFAULT_FILE, Reloaded, load, parse_text};
 pub use model::{Address, Config, Host, IpcMode, LogFormat, LogLevel, Runtime, Tls, Ulimit};
+pub use streams::{ExtraStream, ExtraStreams};
+pub use webhook::{Webhook, WebhookEvent};

@@ -12,7 +12,9 @@ use crate::hosts;
 use crate::keys::{KEYS, Meaning, Used};
 use crate::log;
 use crate::model::{Config, Host, IpcMode, LogFormat, LogLevel, Runtime};
+use crate::streams;
 use crate::tls;
+use crate::webhook;
 
 /// Where the file is unless `--config-file` says otherwise.
 pub const DEFAULT_FILE: &str = "/etc/taffrail/daemon.json";
@@ -210,6 +212,8 @@ fn resolve(file: &File, flags: &Flags, errors: &mut Errors, warnings: &mut Vec<W
             .map_or(DEFAULT_LOG_SPOOL_SIZE, |(origin, text)| {
                 check::spool_size(origin, text, errors)
             }),
+        log_streams: streams::streams(&source, errors),
+        webhook: webhook::webhook(file, errors),
         log_level,
         debug: flags.debug.or(file.bool("debug")).unwrap_or(false),
         log_format,
@@ -416,6 +420,8 @@ impl Config {
             "log-opts" => one(&mut self.log.options, &new.log.options, apply),
             "log-drivers" => one(&mut self.log.by_driver, &new.log.by_driver, apply),
             "log-spool-size" => one(&mut self.log_spool_size, &new.log_spool_size, apply),
+            "log-streams" => one(&mut self.log_streams, &new.log_streams, apply),
+            "webhook" => one(&mut self.webhook, &new.webhook, apply),
             "metrics-addr" => one(&mut self.metrics_addr, &new.metrics_addr, apply),
             // Never applied by a reload, so one comparison serves each of them.
             "tls" | "tlsverify" => {

@@ -544,7 +544,7 @@ fn every_used_key_can_be_reloaded() {
             "bridge": "none", "default-ipc-mode": "shareable",
             "log-drivers": {"none": {}}, "log-spool-size": "1m", "metrics-addr": ":1", "tlsverify": false, "tlscert": "/c", "tlskey": "/k",
             "tlscacert": "/a", "default-runtime": "r", "runtimes": {"r": {"path": "/r"}}, "shutdown-timeout": 1, "default-stop-timeout": 1,
-            "default-ulimits": {"core": {"Soft": 0, "Hard": 0}}}"#,
+            "default-ulimits": {"core": {"Soft": 0, "Hard": 0}}, "log-streams": ["exec"], "webhook": {"url": "http://h/"}}"#,
     );
     let (verified, _) =
         parse(r#"{"tlsverify": true, "tlscert": "/d", "tlskey": "/l", "tlscacert": "/a"}"#);

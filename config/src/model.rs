@@ -5,6 +5,9 @@ use std::path::PathBuf;
 
 use taffrail_drivers::Defaults;
 
+use crate::streams::ExtraStreams;
+use crate::webhook::Webhook;
+
 /// What the daemon writes to its own log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
@@ -153,6 +156,10 @@ pub struct Config {
     pub log: Defaults,
     /// bytes of all containers' log files that are held past their own retention
     pub log_spool_size: u64,
+    /// which extra streams every container's log has, unless the container says otherwise
+    pub log_streams: ExtraStreams,
+    /// who is told of ends that were not wanted; `None`: nobody
+    pub webhook: Option<Webhook>,
     /// level as written; see [`Config::level`]
     pub log_level: LogLevel,
     /// raises the level to debug

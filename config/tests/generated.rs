@@ -119,6 +119,33 @@ fn shape(key: &Key) -> Value {
                 },
             })
         }
+        ("log-streams", _) => json!({
+            "type": "array",
+            "items": {"type": "string", "enum": ["exec", "health", "events"]},
+        }),
+        ("webhook", _) => json!({
+            "type": "object",
+            "properties": {
+                "url": {
+                    "type": ["string", "array"],
+                    "items": {"type": "string"},
+                    "description": "http:// or https:// addresses, each also as @/path of a file or secret:NAME.",
+                },
+                "events": {
+                    "type": "array",
+                    "items": {"type": "string", "enum": ["die", "oom", "unhealthy"]},
+                    "description": "Default: all of them. die: an end with another exit code than 0 that no user asked for.",
+                },
+                "headers": {
+                    "type": "object",
+                    "additionalProperties": {"type": "string"},
+                    "description": "Headers of each request; values also as @/path of a file or secret:NAME.",
+                },
+                "tls-ca": {"type": "string", "description": "PEM file of authorities that are trusted instead of the system's."},
+            },
+            "required": ["url"],
+            "additionalProperties": false,
+        }),
         ("log-opts", _) => {
             let built: Vec<&DriverInfo> = DRIVERS.iter().filter(|driver| driver.built).collect();
             options(&built, false)

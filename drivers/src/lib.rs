@@ -17,6 +17,7 @@ mod list;
 pub mod local;
 mod merge;
 mod options;
+pub mod post;
 mod registry;
 mod secret;
 mod selection;

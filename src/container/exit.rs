@@ -3,6 +3,9 @@
 
 use std::sync::Arc;
 
+use taffrail_config::WebhookEvent;
+
+use super::last_words::{Cause, Ended, Happened, Reading};
 use super::oom::Kills;
 use super::policy::{self, Exited};
 use super::{Container, Record, RemoveOptions, State, Status, signal};
@@ -49,8 +52,11 @@ impl Daemon {
         exit: Exit,
     ) {
         container.inner().oom_watch = None;
+        let run = container.inner().record.state.run();
+        // The log is complete, and nothing of it goes before this function has come to its end.
+        let reading = Reading::begin(container, run, capture.cloned());
         let kills = self.clear_runtime(container).await;
-        self.tell_oom(container, kills);
+        let oom = self.tell_oom(container, kills);
         let (code, error) = if exit.known {
             (exit.code, String::new())
         } else {
@@ -71,6 +77,14 @@ impl Daemon {
                 delay_ms: record.state.restart_delay_ms,
             },
         );
+        let cause = Cause::of(&Ended {
+            known: exit.known,
+            code,
+            signal: exit.signal,
+            oom_killed: record.state.oom_killed,
+            manually_stopped: record.state.manually_stopped,
+        })
+        .to_string();
         let ending = self.check_not_ending().is_err();
         record.state = State {
             status: match next {
@@ -83,6 +97,7 @@ impl Daemon {
             pid: 0,
             pid_start: 0,
             exit_code: code,
+            exit_cause: cause.clone(),
             error,
             lost_records: record.state.lost_records + exit.lost_records,
             lost_bytes: record.state.lost_bytes + exit.lost_bytes,
@@ -115,6 +130,8 @@ impl Daemon {
             [
                 ("exitCode", code.to_string()),
                 ("execDuration", seconds.to_string()),
+                ("exitCause", cause.clone()),
+                ("runNumber", run.to_string()),
             ],
         );
         self.network_event(container, "disconnect");
@@ -147,6 +164,24 @@ impl Daemon {
             write(container, container.record()).await;
         }
         drop(files);
+        let failed = code != 0 && !container.inner().record.state.manually_stopped;
+        let die = Happened {
+            event: WebhookEvent::Die,
+            at_ns: finished_ns,
+            run,
+            cause,
+            exit_code: Some(code),
+            post: failed,
+            keep: !auto_remove,
+            health: None,
+        };
+        let oom = oom.then(|| Happened {
+            event: WebhookEvent::Oom,
+            post: true,
+            keep: false,
+            ..die.clone()
+        });
+        self.last_words(container, reading, oom.into_iter().chain([die]).collect());
         if auto_remove {
             self.auto_remove(container).await;
         } else if let (Some(delay_ms), true) = (next, restarts) {

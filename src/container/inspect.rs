@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::exit::blocking;
+use super::last_words::LastWords;
 use super::{Container, time};
 use crate::daemon::Daemon;
 use crate::errors::ApiError;
@@ -91,6 +92,13 @@ impl Daemon {
             },
         });
         // Beyond Docker's fields, and only where there is something to tell.
+        let words = {
+            let dir = dir.to_owned();
+            blocking(move || LastWords::load(&dir)).await.flatten()
+        };
+        if let Some(words) = words {
+            out["State"]["LastWords"] = words.shown();
+        }
         if let Some(spool) = container.capture().map(|capture| capture.spool())
             && spool != SpoolState::default()
         {

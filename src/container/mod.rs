@@ -19,6 +19,7 @@ mod figures;
 mod inspect;
 mod join;
 mod kill;
+mod last_words;
 mod list;
 mod log_check;
 mod log_config;
@@ -104,6 +105,8 @@ struct Inner {
     between_runs: bool,
     /// Somebody waits for the kernel to say that memory is short; dropped with the run.
     oom_watch: Option<oom::OomWatch>,
+    /// When that happened whose last words are on the disk; nanoseconds since 1970.
+    last_words_ns: i64,
     /// Counts changes of the state, for those who wait for one.
     changed: watch::Sender<u64>,
 }
@@ -123,6 +126,7 @@ impl Container {
                 gone: false,
                 between_runs: false,
                 oom_watch: None,
+                last_words_ns: i64::MIN,
                 changed: watch::channel(0).0,
             }),
             verb: tokio::sync::Mutex::new(()),

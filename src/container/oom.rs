@@ -5,8 +5,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Container;
+use taffrail_config::WebhookEvent;
+
 use super::exit::blocking;
+use super::last_words::{Happened, Reading};
+use super::{Container, time};
 use crate::daemon::Daemon;
 use crate::runtime::{self, OomEvents};
 
@@ -40,8 +43,36 @@ impl Daemon {
             state.oom_told = kills.0;
             state.oom_killed = true;
         }
-        self.container_event(container, "oom", []);
+        let run = container.inner().record.state.run();
+        self.container_event(
+            container,
+            "oom",
+            [
+                ("exitCause", "oom".to_owned()),
+                ("runNumber", run.to_string()),
+            ],
+        );
         true
+    }
+
+    /// Last words of a container that lives on: one of its processes was killed.
+    fn oom_words(self: &Arc<Self>, container: &Arc<Container>) {
+        let (run, capture) = {
+            let inner = container.inner();
+            (inner.record.state.run(), inner.capture.clone())
+        };
+        let happened = Happened {
+            event: WebhookEvent::Oom,
+            at_ns: time::now_ns(),
+            run,
+            cause: "oom".to_owned(),
+            exit_code: None,
+            post: true,
+            keep: true,
+            health: None,
+        };
+        let reading = Reading::begin(container, run, capture);
+        self.last_words(container, reading, vec![happened]);
     }
 
     /// Listens for a container that runs, if its memory is limited; who shares the host's memory
@@ -98,13 +129,14 @@ impl Daemon {
             .unwrap_or(false)
     }
 
-    async fn look_for_kills(&self, container: &Arc<Container>, group: &str) {
+    async fn look_for_kills(self: &Arc<Self>, container: &Arc<Container>, group: &str) {
         for _ in 0..LOOKS {
             let group = group.to_owned();
             let kills =
                 blocking(move || runtime::oom_kills(&runtime::cgroup_layout(), &group)).await;
             let Some(kills) = kills.flatten() else { return };
             if self.tell_oom(container, Kills(kills)) {
+                self.oom_words(container);
                 self.save(container).await;
                 return;
             }

@@ -86,6 +86,7 @@ impl Daemon {
         }
         self.clear_interrupted(container).await;
         self.resume_delivery(container).await;
+        self.mend_last_words(container);
         let auto_remove = container.inner().record.host.auto_remove;
         let interrupted = state.status == Status::Removing
             // A `--rm` container lives from its start to its exit.
@@ -171,6 +172,7 @@ impl Daemon {
                 let exit = Exit {
                     code: 255,
                     known: false,
+                    signal: None,
                     at_ns: u64::try_from(time::now_ns()).unwrap_or(0),
                     lost_records: 0,
                     lost_bytes: 0,

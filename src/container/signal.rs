@@ -107,6 +107,18 @@ pub(crate) fn parse(given: &str) -> Result<i32, SignalError> {
     Err(bad())
 }
 
+/// Name of a signal, with `SIG`; a number that has none as it is.
+pub(crate) fn name(number: i32) -> String {
+    if let Some((name, _)) = NAMES.iter().find(|(_, known)| *known == number) {
+        return format!("SIG{name}");
+    }
+    match number {
+        SIGRTMIN => "SIGRTMIN".to_owned(),
+        SIGRTMIN..=SIGRTMAX => format!("SIGRTMIN+{}", number - SIGRTMIN),
+        other => other.to_string(),
+    }
+}
+
 /// Start time of a process in clock ticks since boot; `None` if there is no such process.
 pub(crate) fn start_time(pid: i32) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

@@ -78,6 +78,9 @@ pub(crate) struct State {
     pub(crate) error: String,
     #[serde(default)]
     pub(crate) oom_killed: bool,
+    /// Why the last run ended, as the event `die` says it; empty before the first end.
+    #[serde(default)]
+    pub(crate) exit_cause: String,
     /// Nanoseconds since 1970; `None` if it never happened.
     #[serde(default)]
     pub(crate) started_ns: Option<i64>,

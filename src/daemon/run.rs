@@ -26,6 +26,7 @@ use crate::image::{ImageError, ImageStore};
 use crate::logs;
 use crate::runtime;
 use crate::supervisor::{Supervisor, SupervisorError, SupervisorOptions};
+use crate::webhook::Webhooks;
 
 /// Why the daemon does not run.
 #[derive(Debug, thiserror::Error)]
@@ -114,6 +115,7 @@ pub(crate) async fn run(
         }
     };
     crate::delivery::start(&daemon);
+    daemon.apply_webhook();
     daemon.recover_containers().await;
     daemon.resume_removed();
     logs::start(&daemon);
@@ -171,6 +173,7 @@ pub(crate) async fn run(
         // Nobody is left who could have a reason to fail.
         let _ = stop.send(true);
         while servers.join_next().await.is_some() {}
+        daemon.webhooks.finish().await;
         daemon.stop_delivery().await;
         daemon.supervisor.shutdown_if_idle().await;
     };
@@ -212,6 +215,7 @@ async fn open(settings: Settings) -> Result<Arc<Daemon>, StartError> {
         containers: ContainerTable::default(),
         log_counters: Arc::default(),
         delivery,
+        webhooks: Webhooks::default(),
         ending: AtomicBool::new(false),
         id,
     });
@@ -338,8 +342,13 @@ fn reload_attributes(settings: &Settings) -> BTreeMap<String, String> {
             json(&taffrail_drivers::masked(&settings.log.options)),
         ),
         ("log-spool-size", settings.log_spool_size.to_string()),
+        ("log-streams", settings.log_streams.to_string()),
         ("runtimes", json(&runtimes)),
         ("shutdown-timeout", settings.shutdown_timeout.to_string()),
+        (
+            "webhook",
+            crate::webhook::shown(settings.webhook.as_ref()).to_string(),
+        ),
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into()
@@ -354,9 +363,17 @@ impl Daemon {
             .settings
             .write()
             .unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(settings);
+        self.apply_webhook();
         tracing::info!("configuration was reloaded");
         self.events
             .publish("daemon", "reload", &self.id, attributes);
+    }
+
+    /// Who is told of what, by the settings now.
+    fn apply_webhook(&self) {
+        let settings = self.settings();
+        let environment = crate::delivery::environment(&settings.data_root);
+        self.webhooks.apply(settings.webhook.as_ref(), &environment);
     }
 
     pub(crate) fn any_running(&self) -> bool {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use taffrail_config::{Address, Config, Host, IpcMode, Tls};
+use taffrail_config::{Address, Config, ExtraStreams, Host, IpcMode, Tls, Webhook};
 use taffrail_drivers::Defaults;
 
 use crate::api::types::Ulimit;
@@ -40,6 +40,10 @@ pub(crate) struct Settings {
     pub(crate) log: Defaults,
     /// Bytes of all containers' log files that are held past their own retention.
     pub(crate) log_spool_size: u64,
+    /// Extra streams of containers that say nothing of them.
+    pub(crate) log_streams: ExtraStreams,
+    /// Who is told of ends that were not wanted.
+    pub(crate) webhook: Option<Webhook>,
     pub(crate) runtimes: BTreeMap<String, RuntimeSettings>,
     pub(crate) default_runtime: String,
     pub(crate) live_restore: bool,
@@ -67,6 +71,8 @@ impl Settings {
             default_ipc_mode: config.default_ipc_mode,
             log: config.log.clone(),
             log_spool_size: config.log_spool_size,
+            log_streams: config.log_streams,
+            webhook: config.webhook.clone(),
             runtimes: config
                 .runtimes
                 .iter()

@@ -29,6 +29,8 @@ pub(crate) struct Exit {
     pub(crate) code: i32,
     /// False: the status could not be learned (`State.Error` says so).
     pub(crate) known: bool,
+    /// The signal that ended it.
+    pub(crate) signal: Option<i32>,
     /// Nanoseconds since 1970.
     pub(crate) at_ns: u64,
     /// Records and bytes that the log could not take.
@@ -321,6 +323,7 @@ impl Capture {
         Exit {
             code: 255,
             known: false,
+            signal: None,
             at_ns: u64::try_from(now.as_nanos()).unwrap_or(u64::MAX),
             lost_records: 0,
             lost_bytes: 0,
@@ -359,6 +362,7 @@ impl Capture {
         Exit {
             code,
             known,
+            signal: Some(status & 0x7f).filter(|signal| known && *signal != 0),
             at_ns: page.exit_time.load(Ordering::Relaxed),
             lost_records: slot.lost_records,
             lost_bytes: slot.lost_bytes,

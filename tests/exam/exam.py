@@ -289,6 +289,9 @@ class Normaliser:
         line = re.sub(r"Up " + DURATION, "Up <duration>", line)
         line = re.sub(r"\b\d+(?:\.\d+)?(?:B|kB|MB|GB)\b", "<size>", line)
         line = re.sub(r'(execDuration"?[=:]"?)\d+', r"\g<1>0", line)
+        # What Taffrail adds to the events of an end (docs/last-words.md).
+        line = re.sub(r'"exitCause":"[^"]*",|exitCause=[^,)]*, ', "", line)
+        line = re.sub(r',"runNumber":"\d+"|, runNumber=\d+', "", line)
         line = re.sub(r"(?<=name=)[a-z]+_[a-z]+\d?", "<name>", line)
         line = re.sub(r"^[a-z]+_[a-z]+\d?$", "<name>", line)
         line = re.sub(r"(<size>|\)|\"|  )\s*[a-z]+_[a-z]+\d?$", r"\1  <name>", line)

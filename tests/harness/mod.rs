@@ -2,6 +2,7 @@
 
 pub(crate) mod command;
 pub(crate) mod daemon;
+pub(crate) mod hook;
 pub(crate) mod http;
 pub(crate) mod image;
 pub(crate) mod judge;

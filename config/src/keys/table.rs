@@ -115,6 +115,28 @@ pub const KEYS: &[Key] = &[
     .live()
     .value("size with binary units (4g = 4,294,967,296 bytes)")
     .key(),
+    used(
+        "log-streams",
+        Kind::Strings,
+        "",
+        "[]",
+        "Taffrail's own: streams beside stdout and stderr that every container's log has, see [logs](logs.md); of one container: the label \
+         `taffrail.log-streams`",
+    )
+    .live()
+    .value("list of `exec` `health` `events`")
+    .key(),
+    used(
+        "webhook",
+        Kind::Object,
+        "",
+        "",
+        "Taffrail's own: where to post that a container failed, was killed for want of memory or is unhealthy, see [last words](last-words.md)",
+    )
+    .live()
+    .value("object: `url` (a string or a list), `events` (`die` `oom` `unhealthy`), `headers`, `tls-ca`")
+    .note("none")
+    .key(),
     used("log-level", Kind::Str, "-l, --log-level", "\"info\"", "level of the daemon's own log")
         .live()
         .value("`trace` `debug` `info` `warn` `error` `fatal` `panic`")

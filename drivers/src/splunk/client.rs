@@ -83,7 +83,7 @@ fn runtime() -> Result<&'static Runtime, Failure> {
 }
 
 /// Whether requests go through a proxy of the environment. As in Go, never to this machine itself.
-fn proxied(host: &str) -> bool {
+pub(crate) fn proxied(host: &str) -> bool {
     let local = host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
     !local
         && ["http_proxy", "https_proxy", "all_proxy"]
@@ -331,7 +331,7 @@ fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 /// An error with all its causes, each named once.
-fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+pub(crate) fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

@@ -12,5 +12,6 @@ mod options;
 mod part;
 mod settings;
 
+pub(crate) use client::{causes, proxied};
 pub(crate) use options::{NAME, OPTIONS};
 pub(crate) use settings::check;
