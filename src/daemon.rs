@@ -8,12 +8,13 @@ pub(crate) mod run;
 mod settings;
 mod sockets;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 pub(crate) use settings::Settings;
 
+use crate::container::exec::ExecTable;
 use crate::container::table::ContainerTable;
 use crate::container::{Container, Record};
 use crate::delivery::Delivery;
@@ -37,6 +38,7 @@ pub(crate) struct Daemon {
     pub(crate) supervisor: Arc<Supervisor>,
     pub(crate) events: Events,
     pub(crate) containers: ContainerTable,
+    pub(crate) execs: ExecTable,
     pub(crate) log_counters: Arc<LogCounters>,
     pub(crate) delivery: Arc<Delivery>,
     pub(crate) webhooks: Webhooks,
@@ -105,6 +107,12 @@ impl Daemon {
             .flat_map(|name| std::env::split_paths(&path).map(move |dir| dir.join(name)))
             .chain(["/usr/libexec/podman/catatonit".into()])
             .find(|path| path.is_file())
+    }
+
+    /// The program that is the parent of exec'd processes: the built-in runtime's, which is installed
+    /// beside this one.
+    pub(crate) fn attendant(&self) -> PathBuf {
+        settings::beside(Path::new("taffrail-runtime"))
     }
 
     /// Layers of a container's root file system.

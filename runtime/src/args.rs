@@ -5,6 +5,8 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
+use crate::exec_args::{self, Attend, Exec};
+
 /// Where state is kept when `--root` is not given.
 pub(crate) const DEFAULT_ROOT: &str = "/run/taffrail-runtime";
 
@@ -17,6 +19,9 @@ usage: taffrail-runtime [--root DIR] [--log FILE] [--log-format text|json] [--de
   pause ID
   resume ID
   delete [--force] ID
+  exec [--process FILE] [--pid-file FILE] [--console-socket PATH] [--detach] [--tty] [--cwd DIR] [--env NAME=VALUE]
+       [--user UID[:GID]] [--additional-gids GID] [--cap NAME] [--no-new-privs] [--apparmor PROFILE] [--preserve-fds N]
+       [--ignore-paused] ID [COMMAND [ARG...]]
   list [--quiet]
   features
 An OCI runtime (specification 1.2) for Linux, with runc's command line.
@@ -44,6 +49,9 @@ pub(crate) struct Create {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verb {
     Create(Create),
+    Exec(Exec),
+    /// Not for users: the daemon's way to run `exec`.
+    Attend(Attend),
     Start(String),
     State(String),
     Kill {
@@ -66,24 +74,33 @@ pub(crate) enum Verb {
 }
 
 /// Options with a value, options without, and what is left.
-struct Parsed {
+pub(crate) struct Parsed {
     values: Vec<(&'static str, OsString)>,
     flags: Vec<&'static str>,
-    rest: Vec<OsString>,
+    pub(crate) rest: Vec<OsString>,
 }
 
 impl Parsed {
-    fn value(&mut self, name: &str) -> Option<OsString> {
+    /// All values of an option that may be repeated, under its several names, in order.
+    pub(crate) fn all(&mut self, names: &[&str]) -> Vec<OsString> {
+        let values = std::mem::take(&mut self.values);
+        let (found, rest): (Vec<_>, Vec<_>) =
+            values.into_iter().partition(|(n, _)| names.contains(n));
+        self.values = rest;
+        found.into_iter().map(|(_, value)| value).collect()
+    }
+
+    pub(crate) fn value(&mut self, name: &str) -> Option<OsString> {
         let at = self.values.iter().rposition(|(n, _)| *n == name)?;
         Some(self.values.swap_remove(at).1)
     }
 
-    fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.flags.contains(&name)
     }
 
     /// The container's id, and at most `more` words after it.
-    fn id(&self, verb: &str, more: usize) -> Result<String, String> {
+    pub(crate) fn id(&self, verb: &str, more: usize) -> Result<String, String> {
         let Some(id) = self.rest.first() else {
             return Err(format!("{verb}: container ID is missing"));
         };
@@ -103,7 +120,7 @@ impl Parsed {
 }
 
 /// Takes options up to the first word that is none (`stop`), or out of all words.
-fn options(
+pub(crate) fn options(
     words: &mut std::vec::IntoIter<OsString>,
     with_value: &[&'static str],
     without: &[&'static str],
@@ -160,6 +177,16 @@ fn options(
     Ok(out)
 }
 
+pub(crate) fn preserve_fds(p: &mut Parsed) -> Result<u16, String> {
+    match p.value("preserve-fds") {
+        None => Ok(0),
+        Some(n) => n
+            .to_str()
+            .and_then(|n| n.parse().ok())
+            .ok_or_else(|| format!("--preserve-fds {}: a number", n.display())),
+    }
+}
+
 /// The whole command line without the program's name.
 pub(crate) fn parse(words: Vec<OsString>) -> Result<(Global, Verb), String> {
     let mut words = words.into_iter();
@@ -203,6 +230,12 @@ pub(crate) fn parse(words: Vec<OsString>) -> Result<(Global, Verb), String> {
         return Ok((head, Verb::Help));
     }
     let verb = global.rest.remove(0);
+    // Their arguments go on after the id, with options of another program.
+    match verb.as_bytes() {
+        b"exec" => return Ok((head, Verb::Exec(exec_args::exec(&mut words)?))),
+        b"attend" => return Ok((head, Verb::Attend(exec_args::attend(&mut words)?))),
+        _ => {}
+    }
     let mut take =
         |with: &[&'static str], without: &[&'static str]| options(&mut words, with, without, false);
     let verb = match verb.as_bytes() {
@@ -211,13 +244,7 @@ pub(crate) fn parse(words: Vec<OsString>) -> Result<(Global, Verb), String> {
                 &["bundle", "b", "pid-file", "console-socket", "preserve-fds"],
                 &["no-pivot", "no-new-keyring"],
             )?;
-            let preserve_fds = match p.value("preserve-fds") {
-                None => 0,
-                Some(n) => n
-                    .to_str()
-                    .and_then(|n| n.parse().ok())
-                    .ok_or_else(|| format!("--preserve-fds {}: a number", n.display()))?,
-            };
+            let preserve_fds = preserve_fds(&mut p)?;
             if p.has("no-new-keyring") {
                 return Err("--no-new-keyring is not supported; leave it out".to_owned());
             }

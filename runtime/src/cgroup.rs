@@ -126,6 +126,39 @@ impl Layout {
         Ok(())
     }
 
+    /// Puts this process into a running container's group, in every hierarchy in which it has one.
+    /// Nothing is made: without any group the container is gone. `first` is its first process, for
+    /// version 2, where only groups without groups of their own take processes: a container that
+    /// has divided its own is joined where that process is.
+    pub(crate) fn enter(&self, cgroup: &Path, first: i32) -> io::Result<()> {
+        let unified = match self {
+            Self::V2 => None,
+            Self::V1(v1) => v1.unified.as_deref(),
+        };
+        let mut entered = false;
+        for dir in self.folders(cgroup) {
+            // 0 is the writer.
+            match fs::write(dir.join("cgroup.procs"), "0") {
+                Ok(()) => entered = true,
+                Err(e) if self.unified() && e.raw_os_error() == Some(libc::EBUSY) => {
+                    let below = divided(first, cgroup).ok_or(e)?;
+                    fs::write(Path::new(ROOT).join(below).join("cgroup.procs"), "0")?;
+                    entered = true;
+                }
+                // It limits nothing there; see `join_others`.
+                Err(_) if unified.is_some_and(|at| dir.starts_with(at)) => {}
+                Err(e) => {
+                    return Err(io::Error::new(e.kind(), format!("{}: {e}", dir.display())));
+                }
+            }
+        }
+        if entered {
+            Ok(())
+        } else {
+            Err(io::Error::other("the container has no control group"))
+        }
+    }
+
     /// Takes this process out of those groups again, so that they can be emptied and removed.
     pub(crate) fn leave_others(&self) {
         if let Self::V1(v1) = self {
@@ -148,6 +181,17 @@ impl Layout {
             .filter_map(|(at, _)| Some((at.file_name()?, at.join(below))))
             .collect()
     }
+}
+
+/// Where a process is below `cgroup` on version 2, from the root; `None` if it is not below.
+fn divided(pid: i32, cgroup: &Path) -> Option<PathBuf> {
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let at = Path::new(text.lines().find_map(|l| l.strip_prefix("0::"))?);
+    let own = Path::new("/").join(cgroup.strip_prefix("/").unwrap_or(cgroup));
+    let plain = !at
+        .components()
+        .any(|c| c == std::path::Component::ParentDir);
+    (at.starts_with(own) && plain).then(|| at.strip_prefix("/").unwrap_or(at).to_owned())
 }
 
 fn joined(controllers: &[String]) -> bool {

@@ -28,7 +28,7 @@ use crate::state::{Record, new_record, start_time};
 use crate::{devices, filter, proc_mounts, report};
 
 /// Folder of filters below `--root`. No container has this name: ids have no `@`.
-const FILTERS: &str = "@filters";
+pub(crate) const FILTERS: &str = "@filters";
 
 pub(crate) fn create(root: &Path, args: &Create) -> Result<(), String> {
     let layout = Layout::read().map_err(|e| format!("/sys/fs/cgroup: {e}"))?;
@@ -407,7 +407,7 @@ fn every(mut rule: LinuxDeviceCgroup) -> LinuxDeviceCgroup {
     rule
 }
 
-fn none() -> libcontainer::oci_spec::runtime::LinuxCapabilities {
+pub(crate) fn none() -> libcontainer::oci_spec::runtime::LinuxCapabilities {
     let empty = || Some(Default::default());
     let mut caps = libcontainer::oci_spec::runtime::LinuxCapabilities::default();
     caps.set_bounding(empty())
@@ -536,7 +536,7 @@ fn working_dir(rootfs: &Path, spec: &Spec) {
 }
 
 /// The file is there whole or not at all.
-fn write_pid(path: &Path, pid: i32) -> std::io::Result<()> {
+pub(crate) fn write_pid(path: &Path, pid: i32) -> std::io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".part");
     let part = path.with_file_name(name);

@@ -5,9 +5,12 @@
 //! all that it cannot enforce. See `docs/runtime.md`.
 
 mod args;
+mod attend;
 mod cgroup;
 mod create;
 mod devices;
+mod exec;
+mod exec_args;
 mod filter;
 mod payload;
 mod proc_mounts;
@@ -32,6 +35,19 @@ fn main() -> ExitCode {
     let root = &global.root;
     let (name, done) = match &verb {
         Verb::Create(args) => ("create", create(root, args)),
+        Verb::Exec(args) => match exec(root, args) {
+            Ok(code) => return ExitCode::from(code),
+            Err(words) => {
+                report::log_error(
+                    global.log.as_deref(),
+                    global.json,
+                    &format!("exec failed: {words}"),
+                );
+                // As runc: not one of the program's own codes, as a rule.
+                return ExitCode::from(255);
+            }
+        },
+        Verb::Attend(args) => ("attend", attend::attend(args)),
         Verb::Start(id) => ("start", verbs::start(root, id)),
         Verb::State(id) => ("state", verbs::state(root, id)),
         Verb::Kill { id, signal, all } => ("kill", verbs::kill(root, id, signal, *all)),
@@ -58,13 +74,23 @@ fn main() -> ExitCode {
 }
 
 fn create(root: &std::path::Path, args: &args::Create) -> Result<(), String> {
+    begin(args.preserve_fds)?;
+    create::create(root, args)
+}
+
+fn exec(root: &std::path::Path, args: &exec_args::Exec) -> Result<u8, String> {
+    begin(args.preserve_fds)?;
+    exec::exec(root, args)
+}
+
+/// What comes before any process of a container is made.
+fn begin(preserve_fds: u16) -> Result<(), String> {
     // Before anything else is opened: a number that is free would become a descriptor of our own.
-    for fd in 3..3 + i32::from(args.preserve_fds) {
+    for fd in 3..3 + i32::from(preserve_fds) {
         // SAFETY: asks for a flag of a number, open or not.
         if unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0 {
             return Err(format!(
-                "--preserve-fds {}: descriptor {fd} is not open",
-                args.preserve_fds
+                "--preserve-fds {preserve_fds}: descriptor {fd} is not open"
             ));
         }
     }
@@ -83,5 +109,5 @@ fn create(root: &std::path::Path, args: &args::Create) -> Result<(), String> {
             std::env::remove_var(name);
         }
     }
-    create::create(root, args)
+    Ok(())
 }

@@ -77,7 +77,8 @@ impl Payload {
                 .any(|c| *c == Capability::SysAdmin)
     }
 
-    fn prepare(&self, spec: &Spec) -> Result<(), String> {
+    /// All but the filter and the program itself.
+    pub(crate) fn prepare(&self, spec: &Spec) -> Result<(), String> {
         for (path, flags) in &self.propagation {
             // SAFETY: paths end with NUL; the kernel ignores the null pointers for these flags.
             let n = unsafe {
@@ -158,7 +159,8 @@ impl Payload {
         Ok(())
     }
 
-    fn run(&self, spec: &Spec) -> Result<(), String> {
+    /// Returns only with an error.
+    pub(crate) fn run(&self, spec: &Spec) -> Result<(), String> {
         if let Some(filter) = &self.filter {
             filter::load(filter).map_err(|e| format!("loading the system call filter: {e}"))?;
         }
@@ -318,7 +320,7 @@ fn check(n: libc::c_int, what: impl FnOnce() -> String) -> Result<(), String> {
 }
 
 /// `permission denied`, as Go and so Docker has it, without the number.
-fn words(e: &io::Error) -> String {
+pub(crate) fn words(e: &io::Error) -> String {
     let text = e.to_string();
     let text = text.split(" (os error").next().unwrap_or(&text);
     let mut chars = text.chars();

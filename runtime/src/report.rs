@@ -57,14 +57,30 @@ fn note(kind: u8, words: &str) {
     }
 }
 
-/// What the other processes said: final words, else `outer` with the first detail.
-pub(crate) fn noted(outer: String) -> String {
+/// Final words of another process, if it had any.
+pub(crate) fn final_words() -> Option<String> {
+    let text = notes();
+    let line = text.lines().find(|l| l.as_bytes().first() == Some(&FINAL));
+    line.map(|l| l[1..].to_owned())
+}
+
+fn notes() -> String {
     let mut bytes = Vec::new();
     if let Some(mut file) = NOTES.get() {
         let _ = file.seek(SeekFrom::Start(0));
         let _ = file.take(MAX_NOTES).read_to_end(&mut bytes);
     }
-    let text = String::from_utf8_lossy(&bytes);
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The descriptor of what is shared, for who closes all others.
+pub(crate) fn descriptor() -> Option<std::os::fd::RawFd> {
+    NOTES.get().map(AsRawFd::as_raw_fd)
+}
+
+/// What the other processes said: final words, else `outer` with the first detail.
+pub(crate) fn noted(outer: String) -> String {
+    let text = notes();
     let of = |kind: u8| {
         text.lines()
             .find(|l| l.as_bytes().first() == Some(&kind))

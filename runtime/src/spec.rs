@@ -153,7 +153,7 @@ fn check(spec: &Spec, console: bool, layout: &Layout) -> Result<(), String> {
     Validator::validate_spec(spec).map_err(|e| e.to_string())
 }
 
-fn check_process(process: &Process, console: bool) -> Result<(), String> {
+pub(crate) fn check_process(process: &Process, console: bool) -> Result<(), String> {
     if process.args().as_ref().is_none_or(Vec::is_empty) {
         return Err("process.args is empty: there is nothing to run".to_owned());
     }

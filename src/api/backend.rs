@@ -10,7 +10,7 @@ use super::request::Request;
 use super::router::{Backend, Route, Router};
 use super::server::{self, Limits, Listener};
 use super::{
-    attach, containers, df, events, images, lifecycle, load, log_check, log_test, logs, networks,
+    attach, containers, df, events, exec, images, lifecycle, load, log_check, log_test, logs, networks,
     save, spool, system, wait,
 };
 use crate::daemon::Daemon;
@@ -61,6 +61,10 @@ impl Backend for Api {
             Route::ContainerUpdate => lifecycle::update(daemon, &name, &mut request).await?,
             Route::ContainerTop => lifecycle::top(daemon, &name, &request).await?,
             Route::ContainerPrune => lifecycle::prune(daemon, &request).await?,
+            Route::ExecCreate => exec::create(daemon, &name, &mut request).await?,
+            Route::ExecStart => return exec::start(daemon, &name, request).await,
+            Route::ExecResize => exec::resize(daemon, &name, &request)?,
+            Route::ExecInspect => exec::inspect(daemon, &name)?,
             Route::ImageList => images::list(daemon, &request).await?,
             Route::ImageInspect => images::inspect(daemon, name).await?,
             Route::ImageHistory => images::history(daemon, name).await?,

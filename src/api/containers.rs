@@ -149,7 +149,7 @@ pub(crate) async fn resize(
 }
 
 /// A terminal's size in cells.
-fn size(request: &Request, key: &str) -> Result<u16, ApiError> {
+pub(super) fn size(request: &Request, key: &str) -> Result<u16, ApiError> {
     let text = request.query.text(key);
     text.parse()
         .map_err(|_| ApiError::invalid(format!("strconv.Atoi: parsing \"{text}\": invalid syntax")))

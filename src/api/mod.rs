@@ -12,6 +12,8 @@ mod containers;
 mod detach;
 mod df;
 mod events;
+mod exec;
+mod exec_stream;
 pub(crate) mod filters;
 mod frame;
 mod glob;

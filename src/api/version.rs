@@ -18,6 +18,8 @@ pub(crate) const MAX: ApiVersion = ApiVersion::new(1, 43);
 pub(crate) const MIN: ApiVersion = ApiVersion::new(1, 24);
 /// `Content-Type: application/vnd.docker.multiplexed-stream` begins here.
 pub(crate) const MULTIPLEXED: ApiVersion = ApiVersion::new(1, 42);
+/// `ConsoleSize` of an exec counts from here on.
+pub(crate) const CONSOLE_SIZE: ApiVersion = ApiVersion::new(1, 42);
 /// `wait` sends its header at once, and knows conditions, from here on.
 pub(crate) const WAIT_CONDITION: ApiVersion = ApiVersion::new(1, 30);
 /// `IpcMode` is `private` where nothing is said from here on; before, `shareable`.

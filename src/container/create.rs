@@ -218,7 +218,7 @@ fn random() -> Result<u64, ApiError> {
 }
 
 /// 64 hex digits; the first twelve are not all decimal, as a number could be meant by them.
-fn new_id() -> Result<String, ApiError> {
+pub(super) fn new_id() -> Result<String, ApiError> {
     loop {
         let mut id = String::with_capacity(64);
         for _ in 0..4 {

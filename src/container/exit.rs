@@ -135,6 +135,7 @@ impl Daemon {
             ],
         );
         self.network_event(container, "disconnect");
+        self.execs.container_ended(&container.id);
         let (restarts, revoked) = {
             let mut inner = container.inner();
             let manually_stopped = inner.record.state.manually_stopped;

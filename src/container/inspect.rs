@@ -39,6 +39,7 @@ impl Daemon {
         };
         let overlay = self.overlay_dir(&record.id);
         let networks = self.networks(&record);
+        let exec_ids = self.execs.ids_of(&record.id);
         let mut out = json!({
             "Id": record.id,
             "Created": time::rfc3339(record.created_ns),
@@ -57,7 +58,7 @@ impl Daemon {
             "MountLabel": "",
             "ProcessLabel": "",
             "AppArmorProfile": "",
-            "ExecIDs": null,
+            "ExecIDs": exec_ids,
             "HostConfig": record.shown_host(),
             "GraphDriver": {
                 "Name": "overlay2",

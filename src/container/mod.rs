@@ -13,6 +13,7 @@ mod attach;
 mod create;
 mod create_check;
 mod delivery;
+pub(crate) mod exec;
 mod exit;
 mod explain;
 mod figures;

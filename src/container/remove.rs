@@ -84,6 +84,7 @@ impl Daemon {
         match self.remove_files(container, options.drop_undelivered).await {
             Ok(()) => {
                 self.containers.remove(container);
+                self.execs.container_removed(&container.id);
                 self.container_event(container, "destroy", []);
                 let mut inner = container.inner();
                 inner.gone = true;

@@ -18,6 +18,7 @@ use super::sockets::{self, Socket, SocketError};
 use super::{Daemon, Settings, notify};
 use crate::api;
 use crate::container::state::replace;
+use crate::container::exec::ExecTable;
 use crate::container::table::ContainerTable;
 use crate::delivery::Delivery;
 use crate::errors::chain;
@@ -204,6 +205,7 @@ async fn open(settings: Settings) -> Result<Arc<Daemon>, StartError> {
         monitor_binary,
     })
     .await?;
+    Daemon::clear_execs(&settings.exec_root);
     let containers_dir = settings.data_root.join("containers");
     let delivery = Arc::new(Delivery::new(&settings.data_root));
     let daemon = Arc::new(Daemon {
@@ -213,6 +215,7 @@ async fn open(settings: Settings) -> Result<Arc<Daemon>, StartError> {
         supervisor,
         events: Events::default(),
         containers: ContainerTable::default(),
+        execs: ExecTable::default(),
         log_counters: Arc::default(),
         delivery,
         webhooks: Webhooks::default(),

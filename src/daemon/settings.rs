@@ -108,7 +108,7 @@ impl Settings {
 
 /// The program of the built-in runtime, which is installed beside this one; other names are looked
 /// up in `PATH` when they are needed.
-fn beside(path: &Path) -> PathBuf {
+pub(super) fn beside(path: &Path) -> PathBuf {
     if path.as_os_str() == "taffrail-runtime"
         && let Ok(own) = std::env::current_exe()
     {

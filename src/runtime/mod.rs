@@ -8,6 +8,7 @@ mod caps;
 mod cgroup;
 mod devices;
 mod error;
+mod exec;
 mod files;
 mod freezer;
 mod limits;
@@ -30,6 +31,7 @@ pub(crate) use cgroup::{
     cgroup_layout, cgroup_members, cgroup_path, kill_cgroup, oom_kills, remove_cgroup,
     remove_parent, waits_for_memory,
 };
+pub(crate) use exec::{ExecInput, exec_failure, exec_files, exec_process};
 pub(crate) use freezer::{is_frozen, set_frozen};
 pub(crate) use mounts::mount_points;
 pub(crate) use network::{Shared, joined};

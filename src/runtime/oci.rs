@@ -58,7 +58,7 @@ impl OciRuntime {
     }
 
     /// Arguments before the verb.
-    fn global(&self) -> Vec<OsString> {
+    pub(super) fn global(&self) -> Vec<OsString> {
         let mut argv: Vec<OsString> = self.args.iter().map(Into::into).collect();
         argv.push("--root".into());
         argv.push(self.root.clone().into());

@@ -268,7 +268,7 @@ fn check_working_dir(rootfs: &Rootfs, config: &ContainerConfig) -> Result<(), Ru
 
 /// Docker's variables, then the container's; a later one replaces an earlier, one without `=`
 /// removes it. `HOME` comes from passwd unless it is set to something.
-fn environment(config: &ContainerConfig, hostname: &str, user: &ExecUser) -> Vec<String> {
+pub(super) fn environment(config: &ContainerConfig, hostname: &str, user: &ExecUser) -> Vec<String> {
     let mut out = vec![DEFAULT_PATH.to_owned(), format!("HOSTNAME={hostname}")];
     if config.tty {
         out.push("TERM=xterm".to_owned());
@@ -295,7 +295,7 @@ fn environment(config: &ContainerConfig, hostname: &str, user: &ExecUser) -> Vec
 }
 
 /// As execve would leave them: for another user than root only the bounding set.
-fn capabilities(caps: &[String], user: &ExecUser) -> Value {
+pub(super) fn capabilities(caps: &[String], user: &ExecUser) -> Value {
     if user.uid == 0 {
         json!({"bounding": caps, "effective": caps, "permitted": caps})
     } else {
