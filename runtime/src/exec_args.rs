@@ -227,7 +227,11 @@ mod tests {
         let of = |line: &str| attend(&mut words(line));
         let got = of("--socket 5 --pid-file p -- runc --root r exec x").unwrap();
         assert_eq!((got.socket, got.command.len()), (5, 5));
-        for line in ["--socket x --pid-file p -- a", "--socket 3 -- a", "--socket 3 --pid-file p"] {
+        for line in [
+            "--socket x --pid-file p -- a",
+            "--socket 3 -- a",
+            "--socket 3 --pid-file p",
+        ] {
             of(line).unwrap_err();
         }
     }

@@ -10,8 +10,8 @@ use super::request::Request;
 use super::router::{Backend, Route, Router};
 use super::server::{self, Limits, Listener};
 use super::{
-    attach, containers, df, events, exec, images, lifecycle, load, log_check, log_test, logs, networks,
-    save, spool, system, wait,
+    attach, containers, df, events, exec, images, lifecycle, load, log_check, log_test, logs,
+    networks, save, spool, system, wait,
 };
 use crate::daemon::Daemon;
 use crate::errors::ApiError;

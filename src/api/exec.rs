@@ -93,11 +93,7 @@ pub(crate) async fn start(
 }
 
 /// `POST /exec/{id}/resize`.
-pub(crate) fn resize(
-    daemon: &Arc<Daemon>,
-    id: &str,
-    request: &Request,
-) -> Result<Reply, ApiError> {
+pub(crate) fn resize(daemon: &Arc<Daemon>, id: &str, request: &Request) -> Result<Reply, ApiError> {
     let (rows, columns) = (size(request, "h")?, size(request, "w")?);
     let exec = daemon.execs.find(id)?;
     daemon.exec_resize(&exec, rows, columns)?;

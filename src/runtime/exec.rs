@@ -45,8 +45,8 @@ pub(crate) struct ExecInput<'a> {
 pub(crate) fn exec_process(input: &ExecInput<'_>) -> Result<Value, RuntimeError> {
     let path = input.bundle.join("config.json");
     let bytes = fs::read(&path).map_err(RuntimeError::file("read", &path))?;
-    let mut whole: Value = serde_json::from_slice(&bytes)
-        .map_err(|e| RuntimeError::file("read", &path)(e.into()))?;
+    let mut whole: Value =
+        serde_json::from_slice(&bytes).map_err(|e| RuntimeError::file("read", &path)(e.into()))?;
     let mut process = whole["process"].take();
     let rootfs = Rootfs::open(input.rootfs)?;
     let own = input.user.is_empty().then_some(input.config.user.as_str());
@@ -206,7 +206,12 @@ mod tests {
         assert_eq!(plain["rlimits"][0]["type"], "RLIMIT_CORE");
         assert_eq!(plain["apparmorProfile"], "p");
         assert!(plain.get("consoleSize").is_none());
-        let env: Vec<&str> = plain["env"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+        let env: Vec<&str> = plain["env"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(Value::as_str)
+            .collect();
         assert_eq!(&env[1..], ["HOSTNAME=h", "A=1", "HOME=/root"]);
         let more = ["A=2".to_owned(), "B=3".to_owned()];
         let args = ["id".to_owned()];
@@ -218,11 +223,19 @@ mod tests {
             input.privileged = true;
         })
         .unwrap();
-        assert_eq!(asked["user"], json!({"uid": 33, "gid": 34, "additionalGids": [34]}));
+        assert_eq!(
+            asked["user"],
+            json!({"uid": 33, "gid": 34, "additionalGids": [34]})
+        );
         assert_eq!(asked["cwd"], "/x");
         assert_eq!(asked["consoleSize"], json!({"height": 3, "width": 4}));
         assert!(asked.get("apparmorProfile").is_none());
-        assert!(asked["env"].as_array().unwrap().contains(&json!("TERM=xterm")));
+        assert!(
+            asked["env"]
+                .as_array()
+                .unwrap()
+                .contains(&json!("TERM=xterm"))
+        );
         assert!(asked["capabilities"].get("effective").is_none());
         drop((more, args));
         let e = process(&|input: &mut ExecInput<'_>| input.user = "nosuch").unwrap_err();
@@ -237,10 +250,27 @@ mod tests {
             (f.exit_code, f.kind)
         };
         let invalid = ErrorKind::Invalid;
-        assert_eq!(of("exec failed: unable to start container process: exec: \"x\": executable file not found in $PATH"), (127, invalid));
-        assert_eq!(of("executable file `x` not found in $PATH: No such file or directory"), (127, invalid));
-        assert_eq!(of("exec: \"/etc/passwd\": permission denied"), (126, invalid));
-        assert_eq!(of("cannot exec in a stopped container"), (126, ErrorKind::System));
-        assert_eq!(exec_failure("a").message, "OCI runtime exec failed: a: unknown");
+        assert_eq!(
+            of(
+                "exec failed: unable to start container process: exec: \"x\": executable file not found in $PATH"
+            ),
+            (127, invalid)
+        );
+        assert_eq!(
+            of("executable file `x` not found in $PATH: No such file or directory"),
+            (127, invalid)
+        );
+        assert_eq!(
+            of("exec: \"/etc/passwd\": permission denied"),
+            (126, invalid)
+        );
+        assert_eq!(
+            of("cannot exec in a stopped container"),
+            (126, ErrorKind::System)
+        );
+        assert_eq!(
+            exec_failure("a").message,
+            "OCI runtime exec failed: a: unknown"
+        );
     }
 }

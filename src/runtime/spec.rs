@@ -268,7 +268,11 @@ fn check_working_dir(rootfs: &Rootfs, config: &ContainerConfig) -> Result<(), Ru
 
 /// Docker's variables, then the container's; a later one replaces an earlier, one without `=`
 /// removes it. `HOME` comes from passwd unless it is set to something.
-pub(super) fn environment(config: &ContainerConfig, hostname: &str, user: &ExecUser) -> Vec<String> {
+pub(super) fn environment(
+    config: &ContainerConfig,
+    hostname: &str,
+    user: &ExecUser,
+) -> Vec<String> {
     let mut out = vec![DEFAULT_PATH.to_owned(), format!("HOSTNAME={hostname}")];
     if config.tty {
         out.push("TERM=xterm".to_owned());

@@ -82,9 +82,8 @@ impl Namespaces {
         }
         if let Some(root) = self.root {
             // SAFETY: an open folder and a path that ends with NUL.
-            let done = unsafe {
-                libc::fchdir(root.as_raw_fd()) == 0 && libc::chroot(c".".as_ptr()) == 0
-            };
+            let done =
+                unsafe { libc::fchdir(root.as_raw_fd()) == 0 && libc::chroot(c".".as_ptr()) == 0 };
             if !done {
                 let e = io::Error::last_os_error();
                 return Err(format!("changing to the container's root: {}", words(&e)));

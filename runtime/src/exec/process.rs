@@ -4,8 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use libcontainer::oci_spec::runtime::{
-    Capabilities, Capability, LinuxCapabilities, LinuxPersonalityDomain, LinuxSeccomp,
-    PosixRlimit, Process, Spec,
+    Capabilities, Capability, LinuxCapabilities, LinuxPersonalityDomain, LinuxSeccomp, PosixRlimit,
+    Process, Spec,
 };
 
 use crate::create::none;
@@ -202,7 +202,10 @@ mod tests {
         let tenant = tenant(container(), &args).unwrap();
         let process = tenant.spec.process().as_ref().unwrap();
         assert_eq!(process.args().as_deref().unwrap(), ["id"]);
-        assert_eq!(process.env().as_deref().unwrap(), ["A=1", "B=2", HOME_UNSET]);
+        assert_eq!(
+            process.env().as_deref().unwrap(),
+            ["A=1", "B=2", HOME_UNSET]
+        );
         assert_eq!((process.user().uid(), process.user().gid()), (8, 6));
         assert_eq!(
             process.user().additional_gids().as_deref().unwrap(),
@@ -236,8 +239,14 @@ mod tests {
         assert!(caps.effective().as_ref().unwrap().is_empty());
         assert_eq!(tenant.oom_score_adj, Some(7));
         for (process, word) in [
-            (json!({"args": [], "cwd": "/", "user": user}), "process.args"),
-            (json!({"args": ["x"], "cwd": "a", "user": user}), "process.cwd"),
+            (
+                json!({"args": [], "cwd": "/", "user": user}),
+                "process.args",
+            ),
+            (
+                json!({"args": ["x"], "cwd": "a", "user": user}),
+                "process.cwd",
+            ),
             (
                 json!({"args": ["x"], "cwd": "/", "user": user, "terminal": true}),
                 "--console-socket",

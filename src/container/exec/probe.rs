@@ -127,6 +127,9 @@ mod tests {
         assert!(!outcome.truncated);
         keep(&mut outcome, b"def", 5);
         keep(&mut outcome, b"g", 5);
-        assert_eq!((outcome.output.as_slice(), outcome.truncated), (&b"abcde"[..], true));
+        assert_eq!(
+            (outcome.output.as_slice(), outcome.truncated),
+            (&b"abcde"[..], true)
+        );
     }
 }

@@ -82,7 +82,10 @@ pub(super) struct Folder(pub(super) PathBuf);
 impl Folder {
     /// Blocking.
     pub(super) fn make(path: PathBuf, process: &Value) -> io::Result<Self> {
-        DirBuilder::new().mode(0o700).recursive(true).create(&path)?;
+        DirBuilder::new()
+            .mode(0o700)
+            .recursive(true)
+            .create(&path)?;
         let folder = Self(path);
         std::fs::write(folder.0.join(exec_files::PROCESS), process.to_string())?;
         Ok(folder)
