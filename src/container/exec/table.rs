@@ -105,7 +105,7 @@ mod tests {
     fn container(id: &str) -> Arc<Container> {
         let record = Record {
             id: id.to_owned(),
-            ..Record::default()
+            ..crate::container::state::tests::record()
         };
         Container::new("/nowhere".into(), record)
     }
