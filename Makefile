@@ -87,6 +87,7 @@ demo: ## installs what is missing, builds, and shows it working, as root
 
 docs: ## the tables in docs/ and the schema, from the code; the API documentation of all crates
 	TAFFRAIL_WRITE_DOCS=1 $(CARGO) test --locked -q -p taffrail-config -p taffrail-drivers
+	TAFFRAIL_WRITE_DOCS=1 $(CARGO) test --locked -q -p taffrail --bin taffrail compatibility
 	$(CARGO) doc --locked --workspace --no-deps
 
 release: ## the programs as they are shipped: target/release/

@@ -36,6 +36,10 @@ test | bench)
 	missing jq jq
 	missing python3 python3
 	missing skopeo skopeo
+	# Completion is tried in them.
+	missing bash bash
+	missing zsh zsh
+	missing fish fish
 	# Receivers of log drivers.
 	[ -x /lib/systemd/systemd-journald ] || packages="$packages systemd"
 	command -v openssl >/dev/null 2>&1 || packages="$packages openssl"

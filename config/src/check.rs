@@ -81,6 +81,23 @@ pub(crate) fn ipc_mode(origin: Origin, text: &str, errors: &mut Errors) -> IpcMo
     }
 }
 
+pub(crate) fn cgroupns_mode(origin: Origin, text: &str, errors: &mut Errors) -> Option<String> {
+    match text {
+        "" => None,
+        "host" | "private" => Some(text.to_owned()),
+        _ => {
+            errors.push(bad(
+                origin,
+                "default-cgroupns-mode",
+                text,
+                format!("default cgroup namespace mode ({text}) is invalid"),
+                "write host or private",
+            ));
+            None
+        }
+    }
+}
+
 /// A path from the file must be absolute: which folder the daemon was started in is not known to who writes it. One from a flag is
 /// taken from the current folder, as usual.
 pub(crate) fn path(origin: Origin, key: &str, path: &Path, errors: &mut Errors) -> PathBuf {

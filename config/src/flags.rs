@@ -19,6 +19,8 @@ pub struct Flags {
     pub bridge: Option<String>,
     /// `--default-ipc-mode`
     pub default_ipc_mode: Option<String>,
+    /// `--default-cgroupns-mode`
+    pub default_cgroupns_mode: Option<String>,
     /// `--log-driver`
     pub log_driver: Option<String>,
     /// `--log-opt k=v`; without `=` the value is empty
@@ -87,6 +89,7 @@ impl Flags {
             "group" => self.group.clone(),
             "bridge" => self.bridge.clone(),
             "default-ipc-mode" => self.default_ipc_mode.clone(),
+            "default-cgroupns-mode" => self.default_cgroupns_mode.clone(),
             "log-driver" => self.log_driver.clone(),
             "log-opts" => go_map(&self.log_opts),
             "log-spool-size" => self.log_spool_size.clone(),

@@ -202,6 +202,13 @@ fn resolve(file: &File, flags: &Flags, errors: &mut Errors, warnings: &mut Vec<W
             .map_or(IpcMode::Private, |(origin, text)| {
                 check::ipc_mode(origin, text, errors)
             }),
+        default_cgroupns_mode: source
+            .text(
+                "default-cgroupns-mode",
+                flags.default_cgroupns_mode.as_ref(),
+            )
+            .and_then(|(origin, text)| check::cgroupns_mode(origin, text, errors)),
+        cdi_spec_dirs: cdi_spec_dirs(&source, errors),
         tls,
         metrics_addr: source
             .text("metrics-addr", flags.metrics_addr.as_ref())
@@ -236,6 +243,19 @@ fn resolve(file: &File, flags: &Flags, errors: &mut Errors, warnings: &mut Vec<W
     };
     conflicts(file, flags, errors);
     config
+}
+
+/// Folders of device files. An empty list is one.
+fn cdi_spec_dirs(source: &Source<'_>, errors: &mut Errors) -> Vec<PathBuf> {
+    const KEY: &str = "cdi-spec-dirs";
+    if source.file.strings(KEY).is_none() {
+        return vec!["/etc/cdi".into(), "/var/run/cdi".into()];
+    }
+    source
+        .list(KEY, &[])
+        .into_iter()
+        .map(|(origin, text)| check::path(origin, KEY, Path::new(text), errors))
+        .collect()
 }
 
 /// Whether there is to be no bridge. Another value asks for what is not built: one warning.
@@ -448,6 +468,12 @@ impl Config {
             "group" => one(&mut self.group, &new.group, apply),
             "bridge" => one(&mut self.no_bridge, &new.no_bridge, apply),
             "default-ipc-mode" => one(&mut self.default_ipc_mode, &new.default_ipc_mode, apply),
+            "default-cgroupns-mode" => one(
+                &mut self.default_cgroupns_mode,
+                &new.default_cgroupns_mode,
+                apply,
+            ),
+            "cdi-spec-dirs" => one(&mut self.cdi_spec_dirs, &new.cdi_spec_dirs, apply),
             "labels" => one(&mut self.labels, &new.labels, apply),
             "default-runtime" => one(&mut self.default_runtime, &new.default_runtime, apply),
             "runtimes" => one(&mut self.runtimes, &new.runtimes, apply),

@@ -534,6 +534,27 @@ fn bridge_and_ipc_mode() {
     );
 }
 
+#[test]
+fn cgroup_namespace_and_device_folders() {
+    let (config, _) = parse("{}");
+    assert_eq!(config.default_cgroupns_mode, None);
+    assert_eq!(
+        config.cdi_spec_dirs,
+        [Path::new("/etc/cdi"), Path::new("/var/run/cdi")]
+    );
+    let (config, _) = parse(r#"{"default-cgroupns-mode": "private", "cdi-spec-dirs": []}"#);
+    assert_eq!(config.default_cgroupns_mode.as_deref(), Some("private"));
+    assert!(config.cdi_spec_dirs.is_empty());
+    let flags = Flags::default();
+    for (text, hint) in [
+        (r#"{"default-cgroupns-mode": "x"}"#, "write host or private"),
+        (r#"{"cdi-spec-dirs": ["cdi"]}"#, "absolute path"),
+    ] {
+        let bad = parse_text(text.as_bytes(), None, &flags).unwrap_err();
+        assert!(bad.to_string().contains(hint), "{bad}");
+    }
+}
+
 /// A new key cannot be forgotten in `Config::take`.
 #[test]
 fn every_used_key_can_be_reloaded() {
@@ -541,7 +562,7 @@ fn every_used_key_can_be_reloaded() {
     let (new, _) = parse(
         r#"{"log-driver": "none", "log-opts": {"tag": "x"}, "log-level": "warn", "log-format": "json", "raw-logs": true,
             "debug": true, "live-restore": false, "data-root": "/d", "exec-root": "/e", "group": "g", "labels": ["a=b"],
-            "bridge": "none", "default-ipc-mode": "shareable",
+            "bridge": "none", "default-ipc-mode": "shareable", "default-cgroupns-mode": "host", "cdi-spec-dirs": ["/c"],
             "log-drivers": {"none": {}}, "log-spool-size": "1m", "metrics-addr": ":1", "tlsverify": false, "tlscert": "/c", "tlskey": "/k",
             "tlscacert": "/a", "default-runtime": "r", "runtimes": {"r": {"path": "/r"}}, "shutdown-timeout": 1, "default-stop-timeout": 1,
             "default-ulimits": {"core": {"Soft": 0, "Hard": 0}}, "log-streams": ["exec"], "webhook": {"url": "http://h/"}}"#,

@@ -148,6 +148,10 @@ pub struct Config {
     pub no_bridge: bool,
     /// IPC mode of containers that name none
     pub default_ipc_mode: IpcMode,
+    /// `host` or `private`: control group namespace of containers that name none; `None`: what suits the host
+    pub default_cgroupns_mode: Option<String>,
+    /// folders with the files of the Container Device Interface, absolute
+    pub cdi_spec_dirs: Vec<PathBuf>,
     /// TLS of the `tcp://` hosts; `None`: none
     pub tls: Option<Tls>,
     /// where metrics are served; `None`: nowhere

@@ -41,4 +41,6 @@ mod wait;
 pub(crate) use server::Listener;
 
 #[cfg(test)]
+mod compatibility;
+#[cfg(test)]
 mod tests;

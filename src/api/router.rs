@@ -74,7 +74,7 @@ pub(crate) enum Route {
 
 /// Method (`*` is any), path with at most one `{}` (any text that is not empty), endpoint. The
 /// first match counts, so exact paths come before patterns.
-const ROUTES: &[(&str, &str, Route)] = &[
+pub(super) const ROUTES: &[(&str, &str, Route)] = &[
     ("HEAD", "/_ping", Route::Ping),
     ("GET", "/_ping", Route::Ping),
     ("GET", "/version", Route::Version),
@@ -166,7 +166,7 @@ const ROUTES: &[(&str, &str, Route)] = &[
 ];
 
 /// The table's entry for a decoded path without version, and the text that `{}` stood for.
-fn find<'a>(method: &Method, path: &'a str) -> Option<(&'static str, Route, &'a str)> {
+pub(super) fn find<'a>(method: &Method, path: &'a str) -> Option<(&'static str, Route, &'a str)> {
     ROUTES.iter().find_map(|(verb, pattern, route)| {
         if *verb != "*" && *verb != method.as_str() {
             return None;

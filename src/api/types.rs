@@ -25,6 +25,10 @@ fn null_if_empty<S: Serializer>(list: &[String], ser: S) -> Result<S::Ok, S::Err
     }
 }
 
+fn is_zero(number: &i64) -> bool {
+    *number == 0
+}
+
 /// A list that clients may also send as one string (`Cmd`, `Entrypoint`, `CapAdd`) or as `null`.
 fn string_or_list<'de, D>(de: D) -> Result<Option<Vec<String>>, D::Error>
 where
@@ -259,6 +263,15 @@ pub(crate) struct HostConfig {
     pub(crate) devices: Option<Vec<DeviceMapping>>,
     pub(crate) device_cgroup_rules: Option<Vec<String>>,
     pub(crate) device_requests: Option<Vec<Value>>,
+    /// Sent by old clients; no kernel of today keeps to it.
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "is_zero")]
+    pub(crate) kernel_memory: i64,
+    #[serde(
+        rename = "KernelMemoryTCP",
+        deserialize_with = "null_default",
+        skip_serializing_if = "is_zero"
+    )]
+    pub(crate) kernel_memory_tcp: i64,
     #[serde(deserialize_with = "null_default")]
     pub(crate) memory_reservation: i64,
     #[serde(deserialize_with = "null_default")]

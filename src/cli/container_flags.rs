@@ -239,6 +239,8 @@ pub(crate) struct ContainerFlags {
     /// Working directory inside the container
     #[arg(short, long)]
     pub(crate) workdir: Option<String>,
+    #[command(flatten)]
+    pub(crate) resources: super::resource_flags::ResourceFlags,
     /// Image, command and its arguments; from the image on, nothing is a flag of ours.
     #[arg(
         required = true,

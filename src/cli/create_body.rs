@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use super::container_flags::ContainerFlags;
 use super::flags::{self, FlagError};
 use super::mounts::{self, Ports, Volume};
+use super::resource_flags;
 
 /// What the flags depend on outside of the command line.
 pub(crate) struct Surroundings<'a> {
@@ -202,6 +203,7 @@ fn host_config(
     });
     let map = fields(&mut host);
     map.append(fields(&mut resources(f)?));
+    f.resources.add_to(map, &f.device)?;
     let mut set = |key: &str, value: Option<Value>| {
         if let Some(value) = value {
             map.insert(key.into(), value);
@@ -245,6 +247,7 @@ fn resources(f: &ContainerFlags) -> Result<Value, FlagError> {
     let devices: Vec<Value> = f
         .device
         .iter()
+        .filter(|d| !resource_flags::is_cdi(d))
         .map(|d| mounts::device(d))
         .collect::<Result<_, _>>()?;
     Ok(json!({

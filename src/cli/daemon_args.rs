@@ -62,6 +62,9 @@ pub(crate) struct DaemonArgs {
     /// Default mode for containers' IPC: private or shareable
     #[arg(long, value_name = "MODE")]
     pub(crate) default_ipc_mode: Option<String>,
+    /// Default mode for containers' cgroup namespace (host or private)
+    #[arg(long, value_name = "MODE")]
+    pub(crate) default_cgroupns_mode: Option<String>,
     /// Default driver for container logs
     #[arg(long, value_name = "NAME")]
     pub(crate) log_driver: Option<String>,

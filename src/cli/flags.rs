@@ -83,6 +83,11 @@ pub(crate) enum FlagError {
     HealthConflict,
     #[error("{0} cannot be negative")]
     Negative(&'static str),
+    #[error("{flag} is not built: {hint}")]
+    NotBuilt {
+        flag: &'static str,
+        hint: &'static str,
+    },
     #[error("invalid storage option")]
     StorageOpt,
     #[error("conflicting options: cannot specify both --restart and --rm")]

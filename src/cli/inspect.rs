@@ -25,6 +25,14 @@ pub(crate) struct InspectArgs {
     names: Vec<String>,
 }
 
+impl InspectArgs {
+    /// The same for containers alone.
+    pub(super) fn of_containers(mut self) -> Self {
+        self.kind = Some("container".to_owned());
+        self
+    }
+}
+
 /// Flags of `image inspect`.
 #[derive(Args, Debug)]
 pub(crate) struct ImageInspectArgs {

@@ -1,11 +1,15 @@
 //! The command line: Docker's commands and flags, as a client of the API, and `daemon`.
 
 mod attach;
+mod completion;
 mod confirm;
 mod container_flags;
+mod container_group;
 mod create_body;
 mod daemon_args;
 mod detach_keys;
+#[cfg(test)]
+mod docker_flags;
 mod error;
 mod events;
 mod flags;
@@ -24,6 +28,7 @@ mod mounts;
 mod out;
 mod prune;
 mod ps;
+mod resource_flags;
 mod run;
 mod save;
 mod session;
@@ -50,6 +55,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::client::{Client, ClientError, Host};
 
 // The last two are for whoever turns these flags into settings.
+use container_group::Group;
 #[allow(unused_imports)]
 pub(crate) use daemon_args::{DaemonArgs, LogFormat, LogTarget};
 use error::CliError;
@@ -102,7 +108,7 @@ enum Command {
     Top(top::TopArgs),
     /// Manage containers
     #[command(subcommand)]
-    Container(ContainerCommand),
+    Container(container_group::Group),
     /// Kill one or more running containers
     Kill(lifecycle::KillArgs),
     /// Remove one or more containers
@@ -149,13 +155,8 @@ enum Command {
     System(system::SystemArgs),
     /// Show the Taffrail version information
     Version(version::VersionArgs),
-}
-
-/// What is not a command of its own.
-#[derive(Debug, Subcommand)]
-enum ContainerCommand {
-    /// Remove all stopped containers
-    Prune(prune::PruneArgs),
+    /// Write the script that lets a shell complete commands, flags and names
+    Completion(completion::CompletionArgs),
 }
 
 /// Runs what `args` (the program's name first) ask for; `daemon` runs the daemon.
@@ -163,6 +164,10 @@ pub(crate) fn run(
     args: impl IntoIterator<Item = OsString>,
     daemon: impl FnOnce(DaemonArgs) -> ExitCode,
 ) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    if let Some(status) = completion::answer(&args) {
+        return status;
+    }
     let (cli, name) = match parse(args) {
         Ok(parsed) => parsed,
         Err(e) => return usage::report(&e),
@@ -191,6 +196,7 @@ pub(crate) fn run(
         (Command::LogCheck(args), host) => {
             runtime.block_on(log_check::log_check(host.map_err(Into::into), args))
         }
+        (Command::Completion(args), _) => completion::completion(&args),
         (command, Ok(host)) => runtime.block_on(dispatch(command, host)),
         (_, Err(e)) => Err(e.into()),
     };
@@ -227,7 +233,7 @@ async fn dispatch(command: Command, host: Host) -> Result<u8, CliError> {
         Command::Rename(args) => lifecycle::rename(&client, args).await,
         Command::Update(args) => update::update(&client, args).await,
         Command::Top(args) => top::top(&client, args).await,
-        Command::Container(ContainerCommand::Prune(args)) => prune::prune(&client, args).await,
+        Command::Container(Group::Prune(args)) => prune::prune(&client, args).await,
         Command::Kill(args) => lifecycle::kill(&client, args).await,
         Command::Rm(args) => lifecycle::rm(&client, args).await,
         Command::Wait(args) => lifecycle::wait(&client, args).await,
@@ -248,7 +254,9 @@ async fn dispatch(command: Command, host: Host) -> Result<u8, CliError> {
         Command::System(args) => system::system(&client, args).await,
         // Taken care of above and in `run`.
         Command::Daemon(_)
+        | Command::Container(Group::Same(_))
         | Command::LogCheck(_)
+        | Command::Completion(_)
         | Command::Run(_)
         | Command::Create(_)
         | Command::Version(_)
@@ -256,12 +264,18 @@ async fn dispatch(command: Command, host: Host) -> Result<u8, CliError> {
     }
 }
 
+/// The whole command line.
+fn definition() -> clap::Command {
+    usage::like_docker(container_group::grouped(Cli::command()))
+}
+
 /// What was written, and the name of the command.
 fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(Cli, String), clap::Error> {
-    let mut command = usage::like_docker(Cli::command());
+    let mut command = definition();
     let matches = command.try_get_matches_from_mut(args)?;
     let name = path_of(&matches);
-    let cli = Cli::from_arg_matches(&matches).map_err(|e| e.format(&mut command))?;
+    let mut cli = Cli::from_arg_matches(&matches).map_err(|e| e.format(&mut command))?;
+    cli.command = cli.command.ungrouped();
     Ok((cli, name))
 }
 

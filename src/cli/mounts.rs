@@ -202,7 +202,7 @@ fn parse_mount(item: &str, cwd: &str) -> Result<Value, Reason> {
 }
 
 /// Fields of one CSV line; a field in double quotes may hold commas.
-fn csv(line: &str) -> Result<Vec<String>, Reason> {
+pub(super) fn csv(line: &str) -> Result<Vec<String>, Reason> {
     let mut out = Vec::new();
     let mut field = String::new();
     let mut chars = line.chars().peekable();

@@ -8,6 +8,7 @@ use crate::client::{Client, segment};
 
 use super::create_body::Streams;
 use super::error::CliError;
+use super::flags::FlagError;
 use super::out::{self, To};
 use super::run::{Exit, finish, start as start_one};
 use super::session::{self, Options, Session};
@@ -25,6 +26,12 @@ pub(crate) struct StartArgs {
     /// Override the key sequence for detaching a container
     #[arg(long)]
     detach_keys: Option<String>,
+    /// Checkpoints are not built
+    #[arg(long, hide = true)]
+    checkpoint: Option<String>,
+    /// Checkpoints are not built
+    #[arg(long, hide = true)]
+    checkpoint_dir: Option<String>,
     #[arg(required = true, value_name = "CONTAINER")]
     containers: Vec<String>,
 }
@@ -34,6 +41,12 @@ pub(crate) struct StartArgs {
 /// # Errors
 /// Docker's, the names of those that did not start included.
 pub(crate) async fn start(client: &Client, args: StartArgs) -> Result<u8, CliError> {
+    if args.checkpoint.is_some() || args.checkpoint_dir.is_some() {
+        return Err(CliError::Flag(FlagError::NotBuilt {
+            flag: "--checkpoint",
+            hint: "start the container anew",
+        }));
+    }
     if args.attach || args.interactive {
         let [container] = &args.containers[..] else {
             return Err(CliError::AttachSeveral);

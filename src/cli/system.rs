@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::client::Client;
 
 use super::error::CliError;
+use super::flags::FlagError;
 use super::format::Template;
 use super::out::{self, To};
 use super::table::align;
@@ -28,6 +29,9 @@ struct DfArgs {
     /// Format output: 'json' or 'TEMPLATE', for each row
     #[arg(long)]
     format: Option<String>,
+    /// Show detailed information on space usage
+    #[arg(short, long, hide = true)]
+    verbose: bool,
 }
 
 /// Runs a command of `system`.
@@ -51,6 +55,12 @@ struct Row {
 }
 
 async fn df(client: &Client, args: DfArgs) -> Result<u8, CliError> {
+    if args.verbose {
+        return Err(CliError::Flag(FlagError::NotBuilt {
+            flag: "--verbose",
+            hint: "use --format json",
+        }));
+    }
     let template = match args.format.as_deref() {
         None | Some("" | "table" | "json") => None,
         Some(text) => Some(Template::parse(text)?),

@@ -60,14 +60,16 @@ fn dress(command: Command, parent: &str) -> Command {
 }
 
 fn usage_of(command: &str) -> Option<String> {
+    let alone = command.strip_prefix("container ").unwrap_or(command);
+    let whole = command;
     USAGE
         .iter()
-        .find(|(name, _)| *name == command)
+        .find(|(name, _)| *name == alone)
         .map(|(name, rest)| {
             let last = name.rsplit(' ').next().unwrap_or(name);
             let bare = ["tag", "pause", "unpause", "rename", "top"].contains(&last);
             let options = if bare { "" } else { "[OPTIONS] " };
-            format!("taffrail {name} {options}{rest}")
+            format!("taffrail {whole} {options}{rest}")
                 .trim_end()
                 .to_owned()
         })
@@ -117,6 +119,7 @@ const USAGE: &[(&str, &str)] = &[
     ("events", ""),
     ("info", ""),
     ("version", ""),
+    ("completion", "bash|zsh|fish"),
 ];
 
 fn optional_bool(arg: Arg) -> Arg {

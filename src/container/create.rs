@@ -76,6 +76,8 @@ impl Daemon {
         check_platform(&platform, &config.image, (&image.os, &image.architecture))?;
         merge(&mut config, &image.config)?;
         check(&config, &host)?;
+        // Before the defaults: what is not given is not warned of.
+        let mut warnings = runtime::discard_unsupported(&mut host);
         complete(&mut host, &settings);
         if !settings.runtimes.contains_key(&host.runtime) {
             return Err(ApiError::invalid(format!(
@@ -92,7 +94,6 @@ impl Daemon {
             }
         }
         self.join_by_id(&mut host)?;
-        let mut warnings = Vec::new();
         let log = log_config::resolve(&mut host.log_config, &settings, &mut warnings)?;
         if !settings.no_bridge && matches!(host.network_mode.as_str(), "default" | "bridge") {
             warnings.push("the default network has loopback only for now".to_owned());

@@ -213,7 +213,13 @@ pub(super) fn complete(host: &mut HostConfig, settings: &Settings) {
     default(&mut host.network_mode, "default");
     default(&mut host.restart_policy.name, "no");
     default(&mut host.ipc_mode, settings.default_ipc_mode.as_str());
-    default(&mut host.cgroupns_mode, if v2 { "private" } else { "host" });
+    let cgroupns = match settings.default_cgroupns_mode.as_deref() {
+        _ if host.privileged && !v2 => "host",
+        Some(mode) => mode,
+        None if v2 => "private",
+        None => "host",
+    };
+    default(&mut host.cgroupns_mode, cgroupns);
     default(&mut host.runtime, &settings.default_runtime);
     if host.shm_size == 0 {
         host.shm_size = SHM_SIZE;

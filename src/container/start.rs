@@ -186,6 +186,7 @@ impl Daemon {
                 cgroup_parent: &cgroup_parent,
                 init_binary: init_binary.as_deref(),
                 console_size: console_size(&record),
+                cdi_dirs: &settings.cdi_spec_dirs,
                 shared: &shared,
             };
             let prepared =

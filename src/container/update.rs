@@ -10,7 +10,7 @@ use crate::errors::ApiError;
 use crate::runtime;
 
 impl Daemon {
-    /// Changes what `given` names: limits, restart policy; everything else in it is passed over
+    /// Changes what `given` names: limits, restart policy; everything else in it is refused by name
     /// (docs: Engine API `ContainerUpdate`). Gives warnings.
     ///
     /// # Errors
@@ -19,9 +19,16 @@ impl Daemon {
     pub(crate) async fn update(
         self: &Arc<Self>,
         container: &Arc<Container>,
-        given: HostConfig,
+        mut given: HostConfig,
     ) -> Result<Vec<String>, ApiError> {
-        let warnings = runtime::validate_update(&given)?;
+        let (discarded, given) = blocking(move || {
+            let discarded = runtime::discard_unsupported(&mut given);
+            (discarded, given)
+        })
+        .await
+        .ok_or_else(|| ApiError::system("the daemon is ending"))?;
+        let mut warnings = runtime::validate_update(&given)?;
+        warnings.splice(0..0, discarded);
         let refuse = |text: String| {
             ApiError::conflict(format!("Cannot update container {}: {text}", container.id))
         };
@@ -117,6 +124,8 @@ fn merge(own: &mut HostConfig, given: &HostConfig) -> Result<(), &'static str> {
     number(&mut own.nano_cpus, given.nano_cpus);
     number(&mut own.cpu_period, given.cpu_period);
     number(&mut own.cpu_quota, given.cpu_quota);
+    number(&mut own.cpu_realtime_period, given.cpu_realtime_period);
+    number(&mut own.cpu_realtime_runtime, given.cpu_realtime_runtime);
     number(&mut own.memory, given.memory);
     number(&mut own.memory_swap, given.memory_swap);
     number(&mut own.memory_reservation, given.memory_reservation);

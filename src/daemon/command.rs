@@ -132,6 +132,7 @@ fn flags(args: &DaemonArgs) -> Flags {
         group: args.group.clone(),
         bridge: args.bridge.clone(),
         default_ipc_mode: args.default_ipc_mode.clone(),
+        default_cgroupns_mode: args.default_cgroupns_mode.clone(),
         log_driver: args.log_driver.clone(),
         log_opts: args.log_opts.clone(),
         log_level: args.log_level.clone(),

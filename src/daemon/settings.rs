@@ -36,6 +36,10 @@ pub(crate) struct Settings {
     pub(crate) no_bridge: bool,
     /// `IpcMode` of containers that name none.
     pub(crate) default_ipc_mode: IpcMode,
+    /// `CgroupnsMode` of containers that name none; `None` is what suits the host.
+    pub(crate) default_cgroupns_mode: Option<String>,
+    /// Where the files of the Container Device Interface are, a later folder before an earlier.
+    pub(crate) cdi_spec_dirs: Vec<PathBuf>,
     /// `log-driver`, `log-opts` and `log-drivers`.
     pub(crate) log: Defaults,
     /// Bytes of all containers' log files that are held past their own retention.
@@ -69,6 +73,8 @@ impl Settings {
             group: config.group.clone(),
             no_bridge: config.no_bridge,
             default_ipc_mode: config.default_ipc_mode,
+            default_cgroupns_mode: config.default_cgroupns_mode.clone(),
+            cdi_spec_dirs: config.cdi_spec_dirs.clone(),
             log: config.log.clone(),
             log_spool_size: config.log_spool_size,
             log_streams: config.log_streams,

@@ -32,6 +32,13 @@ pub(super) fn resolve(host: &HostConfig) -> Result<Devices, RuntimeError> {
                 out.nodes.push(node(path, meta));
             }
         });
+        for mapping in host.devices.iter().flatten() {
+            let to = mapping.path_in_container.as_str();
+            // It is there by its own name already.
+            if !to.is_empty() && to != mapping.path_on_host {
+                add(mapping, &mut out)?;
+            }
+        }
         return Ok(out);
     }
     out.rules.push(json!({"allow": false, "access": "rwm"}));

@@ -95,16 +95,31 @@ pub(crate) enum RuntimeError {
         "error gathering device information while adding custom device \"{0}\": not a device node"
     )]
     NotADevice(String),
+    #[error("invalid Annotations: the empty string is not permitted as an annotation key")]
+    EmptyAnnotation,
+    #[error("cgroup \"{0}\" is not supported: use CgroupParent (--cgroup-parent)")]
+    CgroupOfContainer(String),
+    #[error("conflicting options: domainname and the UTS mode")]
+    DomainnameWithHostUts,
+    #[error("{0} cannot be changed by an update: remove the container and create it anew")]
+    NotUpdatable(String),
+    #[error("could not select device driver \"{driver}\" with capabilities: {capabilities}")]
+    NoDeviceDriver {
+        driver: String,
+        capabilities: String,
+    },
+    #[error("{0}")]
+    DeviceRequest(&'static str),
+    #[error("CDI device injection failed: {0}")]
+    Cdi(String),
     #[error("can't create 'AutoRemove' container with restart policy")]
     AutoRemoveRestart,
     #[error("{0}")]
     RestartPolicy(String),
     #[error("invalid isolation: \"{0}\" - linux only supports 'default'")]
     Isolation(String),
-    #[error(
-        "--storage-opt is supported only for overlay over xfs with 'pquota' mount option: {0} given"
-    )]
-    StorageOpt(String),
+    #[error("--storage-opt is supported only for overlay over xfs with 'pquota' mount option")]
+    StorageOpt,
     #[error("exec: \"docker-init\": executable file not found in $PATH")]
     NoInit,
     /// Of a limit for a block device, with the words from which clients take an exit code.
@@ -215,8 +230,12 @@ pub(crate) enum ResourceProblem {
     OomScore(i64),
     #[error("SHM size can not be less than 0")]
     ShmSize,
-    #[error("real-time CPU limits are not built: {0}")]
-    Realtime(&'static str),
+    #[error("Your kernel does not support CPU real-time scheduler")]
+    NoRealtime,
+    #[error("cpu real-time runtime cannot be higher than cpu real-time period")]
+    RealtimeAbovePeriod,
+    #[error("Invalid QoS settings: linux does not support configuration of {0}")]
+    WindowsIo(&'static str),
 }
 
 /// The system's error in the words of Docker's clients, which look for `no such file or directory`
@@ -242,6 +261,8 @@ impl RuntimeError {
             | Self::NotADevice(_)
             | Self::WorkingDirIsFile(_)
             | Self::NoInit
+            | Self::NoDeviceDriver { .. }
+            | Self::Cdi(_)
             | Self::File { .. }
             | Self::BlkioDevice { .. }
             | Self::MemoryInUse { .. }

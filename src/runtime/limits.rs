@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use super::caps;
 use super::cgroup::CgroupLayout;
 use super::error::{ResourceProblem as Problem, RuntimeError};
+use super::support::Support;
 use crate::api::types::{HostConfig, Ulimit};
 
 /// The kernel's bound of `cpu.shares`.
@@ -109,7 +110,7 @@ fn check_cpuset(
     }
 }
 
-/// Refuses limits that Docker refuses; warns of what this kernel cannot limit.
+/// Refuses limits that Docker refuses; what this kernel cannot limit has been taken out before.
 pub(super) fn check(
     host: &HostConfig,
     facts: &HostFacts,
@@ -140,11 +141,6 @@ pub(super) fn check_update(
     if host.memory > 0 && host.memory_swap > 0 && host.memory_swap < host.memory {
         return Err(Problem::SwapBelowMemory.into());
     }
-    if host.memory > 0 && host.memory_swap != -1 && !layout.has_swap_limit() {
-        warnings.push(
-            "Your kernel does not support swap limit capabilities or the cgroup is not mounted. Memory limited without swap.".to_owned(),
-        );
-    }
     if let Some(n) = host.memory_swappiness
         && !(-1..=100).contains(&n)
     {
@@ -156,16 +152,10 @@ pub(super) fn check_update(
     if host.memory > 0 && host.memory_reservation > host.memory {
         return Err(Problem::ReservationAboveMemory.into());
     }
-    if host.oom_kill_disable == Some(true) {
-        if layout.is_v2() {
-            warnings.push(
-                "Your kernel does not support OomKillDisable. OomKillDisable discarded.".to_owned(),
-            );
-        } else if host.memory == 0 {
-            warnings.push(
-                "OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources.".to_owned(),
-            );
-        }
+    if host.oom_kill_disable == Some(true) && host.memory == 0 {
+        warnings.push(
+            "OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources.".to_owned(),
+        );
     }
     if host.nano_cpus != 0 {
         if host.cpu_period != 0 {
@@ -187,11 +177,12 @@ pub(super) fn check_update(
     if host.cpu_quota > 0 && host.cpu_quota < 1_000 {
         return Err(Problem::Quota.into());
     }
-    if host.cpu_realtime_period != 0 {
-        return Err(Problem::Realtime("CpuRealtimePeriod").into());
+    let realtime = (host.cpu_realtime_period, host.cpu_realtime_runtime);
+    if realtime != (0, 0) && !Support::of(layout).realtime {
+        return Err(Problem::NoRealtime.into());
     }
-    if host.cpu_realtime_runtime != 0 {
-        return Err(Problem::Realtime("CpuRealtimeRuntime").into());
+    if realtime.0 != 0 && realtime.1 > realtime.0 {
+        return Err(Problem::RealtimeAbovePeriod.into());
     }
     check_cpuset(&host.cpuset_cpus, &facts.online_cpus, "cpus", "CPUs")?;
     check_cpuset(
@@ -200,15 +191,14 @@ pub(super) fn check_update(
         "mems",
         "memory nodes",
     )?;
-    if host.blkio_weight > 0 {
-        // As Docker: what is discarded is not checked.
-        if !layout.has_blkio_weight() {
-            warnings.push(
-                "Your kernel does not support Block I/O weight or the cgroup is not mounted. Weight discarded.".to_owned(),
-            );
-        } else if !(10..=1000).contains(&host.blkio_weight) {
-            return Err(Problem::BlkioWeight.into());
-        }
+    if host.blkio_weight > 0 && !(10..=1000).contains(&host.blkio_weight) {
+        return Err(Problem::BlkioWeight.into());
+    }
+    if host.io_maximum_bandwidth != 0 {
+        return Err(Problem::WindowsIo("maximum bandwidth").into());
+    }
+    if host.io_maximum_iops != 0 {
+        return Err(Problem::WindowsIo("maximum IOPs").into());
     }
     for list in [
         &host.blkio_weight_device,
@@ -273,7 +263,18 @@ pub(super) fn resources(
     if host.oom_kill_disable == Some(true) && !layout.is_v2() {
         memory.insert("disableOOMKiller".into(), json!(true));
     }
+    if host.kernel_memory_tcp > 0 && !layout.is_v2() {
+        memory.insert("kernelTCP".into(), json!(host.kernel_memory_tcp));
+    }
     let mut cpu = Map::new();
+    for (key, value) in [
+        ("realtimePeriod", host.cpu_realtime_period),
+        ("realtimeRuntime", host.cpu_realtime_runtime),
+    ] {
+        if value != 0 {
+            cpu.insert(key.into(), json!(value));
+        }
+    }
     if host.cpu_shares > 0 {
         cpu.insert("shares".into(), json!(host.cpu_shares));
     }

@@ -5,6 +5,7 @@
 //! Nothing here keeps state; all functions but the verbs block and belong on a blocking thread.
 
 mod caps;
+mod cdi;
 mod cgroup;
 mod devices;
 mod error;
@@ -20,6 +21,7 @@ mod rootfs;
 mod seccomp;
 mod security;
 mod spec;
+mod support;
 #[cfg(test)]
 mod tests;
 mod update;
@@ -39,5 +41,6 @@ pub(crate) use oci::{OciRuntime, StartFailure, start_failure};
 pub(crate) use oom::OomEvents;
 pub(crate) use security::{default_masked_paths, default_readonly_paths, security_options};
 pub(crate) use spec::{Prepared, SpecInput, prepare, write_bundle};
+pub(crate) use support::discard_unsupported;
 pub(crate) use update::update_limits;
 pub(crate) use validate::{retries_without_failure, validate_create, validate_update};

@@ -15,7 +15,7 @@ use super::network::{Network, Shared, is_host, joined};
 use super::rootfs::Rootfs;
 use super::security::{self, SeccompChoice};
 use super::user::{self, ExecUser};
-use super::{caps, devices, limits, seccomp, volumes};
+use super::{caps, cdi, devices, limits, seccomp, volumes};
 use crate::api::types::{ContainerConfig, HostConfig, Ulimit};
 
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -45,6 +45,8 @@ pub(crate) struct SpecInput<'a> {
     pub(crate) init_binary: Option<&'a Path>,
     /// Rows and columns, with a terminal.
     pub(crate) console_size: Option<(u16, u16)>,
+    /// `cdi-spec-dirs` of daemon.json: where devices of `DeviceRequests` are described.
+    pub(crate) cdi_dirs: &'a [PathBuf],
     pub(crate) shared: &'a Shared,
 }
 
@@ -202,6 +204,8 @@ pub(crate) fn prepare(input: &SpecInput<'_>) -> Result<Prepared, RuntimeError> {
     if let Some(annotations) = host.annotations.as_ref().filter(|a| !a.is_empty()) {
         spec["annotations"] = json!(annotations);
     }
+    let requests = host.device_requests.as_deref().unwrap_or_default();
+    cdi::inject(requests, input.cdi_dirs, &mut spec)?;
     tracing::debug!(container = input.name, id = input.id, "specification made");
     Ok(Prepared { spec, warnings })
 }

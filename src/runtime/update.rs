@@ -6,10 +6,57 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use serde_json::{Map, Value};
+
 use super::cgroup::CgroupLayout;
 use super::error::RuntimeError;
 use super::limits::PERIOD;
-use crate::api::types::HostConfig;
+use crate::api::types::{HostConfig, RestartPolicy};
+
+/// Refuses by name what an update cannot change: Docker takes it and does nothing.
+pub(super) fn refuse_fixed(given: &HostConfig) -> Result<(), RuntimeError> {
+    let mut rest = given.clone();
+    for number in [
+        &mut rest.memory,
+        &mut rest.memory_swap,
+        &mut rest.memory_reservation,
+        &mut rest.cpu_shares,
+        &mut rest.cpu_period,
+        &mut rest.cpu_quota,
+        &mut rest.cpu_realtime_period,
+        &mut rest.cpu_realtime_runtime,
+        &mut rest.nano_cpus,
+        // These two are checked with the other limits, or were taken out with a warning.
+        &mut rest.io_maximum_iops,
+        &mut rest.io_maximum_bandwidth,
+    ] {
+        *number = 0;
+    }
+    rest.blkio_weight = 0;
+    rest.pids_limit = None;
+    rest.cpuset_cpus.clear();
+    rest.cpuset_mems.clear();
+    rest.restart_policy = RestartPolicy::default();
+    // What clients send without meaning it.
+    rest.memory_swappiness = rest.memory_swappiness.filter(|n| *n != -1);
+    rest.oom_kill_disable = rest.oom_kill_disable.filter(|on| *on);
+    let fields = |host: &HostConfig| match serde_json::to_value(host) {
+        Ok(Value::Object(fields)) => fields,
+        _ => Map::new(),
+    };
+    let defaults = fields(&HostConfig::default());
+    let empty = |value: &Value| match value {
+        Value::Null => true,
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        _ => false,
+    };
+    let mut rest = fields(&rest).into_iter();
+    match rest.find(|(key, value)| !empty(value) && defaults.get(key) != Some(value)) {
+        Some((key, _)) => Err(RuntimeError::NotUpdatable(key)),
+        None => Ok(()),
+    }
+}
 
 /// What to write where, in this order.
 #[derive(Debug, PartialEq, Eq)]
@@ -149,6 +196,23 @@ fn version_one(
         out.extend(quota.take());
         out.extend(period);
     }
+    // The period holds the run time that is there already, so it comes first.
+    for (file, given, now) in [
+        (
+            "cpu.rt_period_us",
+            given.cpu_realtime_period,
+            host.cpu_realtime_period,
+        ),
+        (
+            "cpu.rt_runtime_us",
+            given.cpu_realtime_runtime,
+            host.cpu_realtime_runtime,
+        ),
+    ] {
+        if given != 0 {
+            out.push(write("cpu", file, now));
+        }
+    }
     out.extend(cpusets(given, host));
     out.extend(pids(given, host));
     if given.blkio_weight != 0 && layout.has_blkio_weight() {
@@ -277,6 +341,39 @@ mod tests {
         );
         // What is not given is not touched.
         assert!(version_one(&HostConfig::default(), &host, &layout, now(0)).is_empty());
+    }
+
+    #[test]
+    fn what_an_update_cannot_change_is_refused_by_name() {
+        let refusal = |given: &str| {
+            let given: HostConfig = serde_json::from_str(given).unwrap();
+            refuse_fixed(&given).err().map(|error| error.to_string())
+        };
+        // As the docker CLI and docker-py send it.
+        for taken in [
+            r#"{"Memory": 1, "CpusetCpus": "0", "PidsLimit": 0, "Devices": [], "Ulimits": null,
+                "BlkioWeightDevice": [], "OomKillDisable": false, "MemorySwappiness": -1,
+                "RestartPolicy": {"Name": "always"}, "CgroupParent": ""}"#,
+            r#"{"CpuRealtimePeriod": 1000000, "CpuRealtimeRuntime": 950000, "BlkioWeight": 300}"#,
+        ] {
+            assert_eq!(refusal(taken), None, "{taken}");
+        }
+        for (given, field) in [
+            (r#"{"Privileged": true}"#, "Privileged"),
+            (
+                r#"{"Ulimits": [{"Name": "core", "Soft": 1, "Hard": 1}]}"#,
+                "Ulimits",
+            ),
+            (r#"{"Binds": ["/a:/b"]}"#, "Binds"),
+            (r#"{"MemorySwappiness": 5}"#, "MemorySwappiness"),
+            (r#"{"OomKillDisable": true}"#, "OomKillDisable"),
+        ] {
+            let text = refusal(given).unwrap();
+            assert!(
+                text.starts_with(&format!("{field} cannot be changed")),
+                "{text}"
+            );
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::cgroup::cgroup_layout;
 use super::error::RuntimeError;
 use super::limits::{self, HostFacts};
 use super::network::{Network, Shared, is_host};
-use super::{caps, devices, files, mounts, security, spec};
+use super::{caps, cdi, devices, files, mounts, security, spec, update};
 use crate::api::types::{ContainerConfig, HostConfig};
 
 /// Checks settings (the image's merged in) and gives warnings for the client. Only the host is
@@ -45,6 +45,20 @@ pub(crate) fn validate_create(
     if is_host(&host.uts_mode) && !config.hostname.is_empty() {
         return Err(RuntimeError::HostnameWithHostUts);
     }
+    if is_host(&host.uts_mode) && !config.domainname.is_empty() {
+        return Err(RuntimeError::DomainnameWithHostUts);
+    }
+    if !host.cgroup.is_empty() {
+        return Err(RuntimeError::CgroupOfContainer(host.cgroup.clone()));
+    }
+    if host
+        .annotations
+        .iter()
+        .flatten()
+        .any(|(key, _)| key.is_empty())
+    {
+        return Err(RuntimeError::EmptyAnnotation);
+    }
     caps::resolve(
         host.cap_add.as_deref(),
         host.cap_drop.as_deref(),
@@ -65,6 +79,9 @@ pub(crate) fn validate_create(
     for rule in host.device_cgroup_rules.iter().flatten() {
         devices::parse_rule(rule)?;
     }
+    for request in host.device_requests.iter().flatten() {
+        cdi::check(request)?;
+    }
     mounts::check_sources(&mounts::user_mounts(config, host, Some(data_root))?)?;
     Ok(warnings)
 }
@@ -76,6 +93,7 @@ pub(crate) fn validate_create(
 /// Docker's text, of class `Invalid` (400).
 pub(crate) fn validate_update(host: &HostConfig) -> Result<Vec<String>, RuntimeError> {
     check_restart(host)?;
+    update::refuse_fixed(host)?;
     limits::check_update(host, &HostFacts::read(), &cgroup_layout())
 }
 
@@ -152,11 +170,8 @@ fn refuse_unbuilt(host: &HostConfig) -> Result<(), RuntimeError> {
     if let Some(link) = host.links.iter().flatten().next() {
         return refuse(format!("link {link}"), "use --network host");
     }
-    if host.device_requests.iter().flatten().next().is_some() {
-        return refuse("a device request (--gpus)".to_owned(), "use --device");
-    }
-    if let Some((key, value)) = host.storage_opt.iter().flatten().next() {
-        return Err(RuntimeError::StorageOpt(format!("{key}={value}")));
+    if host.storage_opt.iter().flatten().next().is_some() {
+        return Err(RuntimeError::StorageOpt);
     }
     Ok(())
 }

@@ -200,6 +200,27 @@ pub const KEYS: &[Key] = &[
     .live()
     .choice(&["private", "shareable"])
     .key(),
+    used(
+        "default-cgroupns-mode",
+        Kind::Str,
+        "--default-cgroupns-mode",
+        "",
+        "control group namespace of containers that name none; privileged ones have the host's on version 1",
+    )
+    .live()
+    .choice(&["host", "private"])
+    .note("`private` on control groups version 2, else `host`")
+    .key(),
+    used(
+        "cdi-spec-dirs",
+        Kind::Strings,
+        "",
+        "[\"/etc/cdi\", \"/var/run/cdi\"]",
+        "folders with the files of the Container Device Interface; a later one wins. An empty list turns such devices off",
+    )
+    .live()
+    .value("list of absolute paths")
+    .key(),
     used("tls", Kind::Bool, "--tls", "false", "TLS on `tcp://` hosts; implies `tlsverify` unless that is set").key(),
     used(
         "tlsverify",
@@ -305,7 +326,6 @@ pub const KEYS: &[Key] = &[
         "user namespaces are not built in this version",
     ),
     accepted("default-shm-size", Kind::Str, DEFAULT),
-    accepted("default-cgroupns-mode", Kind::Str, DEFAULT),
     accepted("cpu-rt-runtime", Kind::Int, DEFAULT),
     accepted("cpu-rt-period", Kind::Int, DEFAULT),
     accepted(
@@ -380,11 +400,6 @@ pub const KEYS: &[Key] = &[
         "authorization plugins are not built; who may open the socket may do everything",
     ),
     accepted("nri-opts", Kind::Object, CONTAINERD),
-    accepted(
-        "cdi-spec-dirs",
-        Kind::Strings,
-        "CDI devices are not built in this version",
-    ),
     accepted(
         "node-generic-resources",
         Kind::Strings,

@@ -155,6 +155,7 @@ impl Case {
             cgroup_parent: &self.parent,
             init_binary: Some(&self.path("init")),
             console_size: Some((33, 99)),
+            cdi_dirs: &[],
             shared: &Shared::default(),
         })
         .unwrap()
