@@ -22,6 +22,7 @@ use crate::errors::{ApiError, ErrorKind};
 use crate::events::Events;
 use crate::image::ImageStore;
 use crate::logs::LogCounters;
+use crate::registry::Registries;
 use crate::runtime::{self, OciRuntime};
 use crate::supervisor::Supervisor;
 use crate::webhook::Webhooks;
@@ -35,6 +36,8 @@ const INITS: &[&str] = &["docker-init", "tini-static", "catatonit"];
 pub(crate) struct Daemon {
     settings: RwLock<Arc<Settings>>,
     pub(crate) images: Arc<ImageStore>,
+    /// What pulls and pushes share.
+    pub(crate) registries: Arc<Registries>,
     pub(crate) supervisor: Arc<Supervisor>,
     pub(crate) events: Events,
     pub(crate) containers: ContainerTable,

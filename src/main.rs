@@ -13,6 +13,7 @@ mod image;
 mod logs;
 mod metrics;
 mod net;
+mod registry;
 mod runtime;
 mod supervisor;
 mod webhook;

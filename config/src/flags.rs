@@ -57,6 +57,16 @@ pub struct Flags {
     pub default_ulimits: Vec<String>,
     /// `--label k=v`
     pub labels: Vec<String>,
+    /// `--registry-mirror`
+    pub registry_mirrors: Vec<String>,
+    /// `--insecure-registry`
+    pub insecure_registries: Vec<String>,
+    /// `--max-concurrent-downloads`
+    pub max_concurrent_downloads: Option<i64>,
+    /// `--max-concurrent-uploads`
+    pub max_concurrent_uploads: Option<i64>,
+    /// `--max-download-attempts`
+    pub max_download_attempts: Option<i64>,
     /// `--default-runtime`
     pub default_runtime: Option<String>,
     /// `--add-runtime name=path`
@@ -108,6 +118,11 @@ impl Flags {
             "default-stop-timeout" => self.default_stop_timeout.map(|n| n.to_string()),
             "default-ulimits" => go_list(&self.default_ulimits),
             "labels" => go_list(&self.labels),
+            "registry-mirrors" => go_list(&self.registry_mirrors),
+            "insecure-registries" => go_list(&self.insecure_registries),
+            "max-concurrent-downloads" => self.max_concurrent_downloads.map(|n| n.to_string()),
+            "max-concurrent-uploads" => self.max_concurrent_uploads.map(|n| n.to_string()),
+            "max-download-attempts" => self.max_download_attempts.map(|n| n.to_string()),
             "default-runtime" => self.default_runtime.clone(),
             _ => None,
         }

@@ -12,6 +12,7 @@ use crate::hosts;
 use crate::keys::{KEYS, Meaning, Used};
 use crate::log;
 use crate::model::{Config, Host, IpcMode, LogFormat, LogLevel, Runtime};
+use crate::registries;
 use crate::streams;
 use crate::tls;
 use crate::webhook;
@@ -134,6 +135,14 @@ impl Source<'_> {
         }
     }
 
+    fn transfers(&self, key: &str, flag: Option<i64>, default: u32, errors: &mut Errors) -> u32 {
+        let given = match flag {
+            Some(value) => Some((Origin::Flag, value)),
+            None => self.file.int(key).map(|value| (self.origin(key), value)),
+        };
+        registries::number(key, given, default, errors)
+    }
+
     fn list<'s>(&'s self, key: &str, flag: &'s [String]) -> Vec<(Origin, &'s str)> {
         if flag.is_empty() {
             let items = self.file.strings(key).unwrap_or_default();
@@ -238,6 +247,32 @@ fn resolve(file: &File, flags: &Flags, errors: &mut Errors, warnings: &mut Vec<W
         ),
         default_ulimits: ulimits(file, flags, errors),
         labels,
+        registry_mirrors: registries::mirrors(
+            &source.list("registry-mirrors", &flags.registry_mirrors),
+            errors,
+        ),
+        insecure_registries: registries::insecure(
+            &source.list("insecure-registries", &flags.insecure_registries),
+            errors,
+        ),
+        max_concurrent_downloads: source.transfers(
+            "max-concurrent-downloads",
+            flags.max_concurrent_downloads,
+            registries::DOWNLOADS,
+            errors,
+        ),
+        max_concurrent_uploads: source.transfers(
+            "max-concurrent-uploads",
+            flags.max_concurrent_uploads,
+            registries::UPLOADS,
+            errors,
+        ),
+        max_download_attempts: source.transfers(
+            "max-download-attempts",
+            flags.max_download_attempts,
+            registries::ATTEMPTS,
+            errors,
+        ),
         runtimes,
         default_runtime,
     };
@@ -475,6 +510,27 @@ impl Config {
             ),
             "cdi-spec-dirs" => one(&mut self.cdi_spec_dirs, &new.cdi_spec_dirs, apply),
             "labels" => one(&mut self.labels, &new.labels, apply),
+            "registry-mirrors" => one(&mut self.registry_mirrors, &new.registry_mirrors, apply),
+            "insecure-registries" => one(
+                &mut self.insecure_registries,
+                &new.insecure_registries,
+                apply,
+            ),
+            "max-concurrent-downloads" => one(
+                &mut self.max_concurrent_downloads,
+                &new.max_concurrent_downloads,
+                apply,
+            ),
+            "max-concurrent-uploads" => one(
+                &mut self.max_concurrent_uploads,
+                &new.max_concurrent_uploads,
+                apply,
+            ),
+            "max-download-attempts" => one(
+                &mut self.max_download_attempts,
+                &new.max_download_attempts,
+                apply,
+            ),
             "default-runtime" => one(&mut self.default_runtime, &new.default_runtime, apply),
             "runtimes" => one(&mut self.runtimes, &new.runtimes, apply),
             "shutdown-timeout" => one(&mut self.shutdown_timeout, &new.shutdown_timeout, apply),

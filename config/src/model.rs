@@ -182,6 +182,16 @@ pub struct Config {
     pub default_ulimits: BTreeMap<String, Ulimit>,
     /// the daemon's labels, `k=v`
     pub labels: Vec<String>,
+    /// registries asked before Docker Hub, as URLs that end in `/`
+    pub registry_mirrors: Vec<String>,
+    /// registries that may have no TLS or an unknown certificate
+    pub insecure_registries: crate::registries::Insecure,
+    /// layers fetched at a time
+    pub max_concurrent_downloads: u32,
+    /// layers sent at a time
+    pub max_concurrent_uploads: u32,
+    /// attempts for a layer
+    pub max_download_attempts: u32,
     /// runtimes by name; always has `taffrail` and `runc`
     pub runtimes: BTreeMap<String, Runtime>,
     /// a name in `runtimes`

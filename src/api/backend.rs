@@ -11,7 +11,7 @@ use super::router::{Backend, Route, Router};
 use super::server::{self, Limits, Listener};
 use super::{
     attach, containers, df, events, exec, images, lifecycle, load, log_check, log_test, logs,
-    networks, save, spool, system, wait,
+    networks, registry, save, spool, system, wait,
 };
 use crate::daemon::Daemon;
 use crate::errors::ApiError;
@@ -73,6 +73,10 @@ impl Backend for Api {
             Route::ImageCreate => load::create(daemon, request).await?,
             Route::ImageLoad => load::load(daemon, request).await?,
             Route::ImagePrune => save::prune(daemon, &request).await?,
+            Route::ImagePush => registry::push(daemon, name, request).await?,
+            Route::ImageSearch => registry::search(daemon, &request).await?,
+            Route::Distribution => registry::distribution(daemon, &name, &request).await?,
+            Route::Auth => registry::auth(daemon, &mut request).await?,
             Route::ImageSave => {
                 let names = match name.is_empty() {
                     true => request.query.all("names"),

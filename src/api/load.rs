@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::images;
+use super::registry::error_line;
 use super::reply::{self, Reply};
 use super::request::Request;
 use crate::daemon::Daemon;
@@ -94,18 +95,14 @@ fn loaded_line(id: &str, name: Option<&str>) -> String {
     }
 }
 
-/// `POST /images/create`: an import (`fromSrc=-`), or a pull, which is not built.
+/// `POST /images/create`: an import (`fromSrc=-`), or a pull.
 pub(crate) async fn create(daemon: &Arc<Daemon>, request: Request) -> Result<Reply, ApiError> {
     let query = request.query.clone();
     if let Some(platform) = query.some("platform") {
         check_platform(platform)?;
     }
-    if let Some(image) = query.some("fromImage") {
-        return Err(ApiError::not_found(format!(
-            "pull access denied for {}, repository does not exist or may require 'docker login': \
-             pulling is not built in this version of Taffrail, use load or import",
-            familiar(image)
-        )));
+    if query.some("fromImage").is_some() {
+        return super::registry::pull(daemon, request).await;
     }
     match query.text("fromSrc") {
         "-" => {}
@@ -201,11 +198,6 @@ where
         }
     });
     Ok(reply)
-}
-
-fn error_line(error: &ApiError) -> Bytes {
-    let message = &error.message;
-    reply::json_line(&json!({"errorDetail": {"message": message}, "error": message}))
 }
 
 /// A platform that an import names: `os`, `architecture` or `os/architecture[/variant]`.

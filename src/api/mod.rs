@@ -26,6 +26,7 @@ mod logs;
 mod logs_query;
 mod networks;
 pub(crate) mod query;
+mod registry;
 pub(crate) mod reply;
 mod request;
 mod router;

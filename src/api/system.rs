@@ -11,6 +11,7 @@ use taffrail_config::{Host, Tls};
 use super::version;
 use crate::container::{Status, time};
 use crate::daemon::Daemon;
+use crate::registry::{HUB, RegistrySettings};
 use crate::runtime::{cgroup_layout, security_options};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -145,16 +146,9 @@ fn gather(daemon: &Daemon) -> Value {
             "RegistryConfig": {
                 "AllowNondistributableArtifactsCIDRs": null,
                 "AllowNondistributableArtifactsHostnames": null,
-                "InsecureRegistryCIDRs": ["127.0.0.0/8"],
-                "IndexConfigs": {
-                    "docker.io": {
-                        "Name": "docker.io",
-                        "Mirrors": [],
-                        "Secure": true,
-                        "Official": true,
-                    },
-                },
-                "Mirrors": [],
+                "InsecureRegistryCIDRs": settings.registries.insecure_cidrs(),
+                "IndexConfigs": index_configs(&settings.registries),
+                "Mirrors": settings.registries.mirrors,
             },
             "NCPU": available_parallelism().map_or(1, NonZero::get),
             "MemTotal": memory(),
@@ -194,6 +188,16 @@ fn gather(daemon: &Daemon) -> Value {
         }
     }
     Value::Object(all)
+}
+
+/// Docker Hub, and the registries that are insecure by name.
+fn index_configs(registries: &RegistrySettings) -> serde_json::Map<String, Value> {
+    let hosts = registries.insecure.hosts.iter().map(|host| {
+        let config = json!({"Name": host, "Mirrors": [], "Secure": false, "Official": false});
+        (host.clone(), config)
+    });
+    let hub = json!({"Name": HUB, "Mirrors": registries.mirrors, "Secure": true, "Official": true});
+    hosts.chain([(HUB.to_owned(), hub)]).collect()
 }
 
 /// Docker's warning about a port that lets in everyone.

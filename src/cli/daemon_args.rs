@@ -104,6 +104,21 @@ pub(crate) struct DaemonArgs {
     /// Set key=value labels on the daemon
     #[arg(long = "label", value_name = "KEY=VALUE")]
     pub(crate) labels: Vec<String>,
+    /// Preferred registry mirror of Docker Hub
+    #[arg(long = "registry-mirror", value_name = "URL")]
+    pub(crate) registry_mirrors: Vec<String>,
+    /// Registry that may do without TLS: host, host:port or address/prefix
+    #[arg(long = "insecure-registry", value_name = "REGISTRY")]
+    pub(crate) insecure_registries: Vec<String>,
+    /// Set the max concurrent downloads
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) max_concurrent_downloads: Option<i64>,
+    /// Set the max concurrent uploads
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) max_concurrent_uploads: Option<i64>,
+    /// Set the max download attempts for each layer
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) max_download_attempts: Option<i64>,
     /// Default OCI runtime for containers
     #[arg(long, value_name = "NAME")]
     pub(crate) default_runtime: Option<String>,

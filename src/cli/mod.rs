@@ -60,6 +60,7 @@ use container_group::Group;
 pub(crate) use daemon_args::{DaemonArgs, LogFormat, LogTarget};
 use error::CliError;
 use out::To;
+pub(crate) use units::human_size_4;
 
 /// A container supervisor that keeps, shows and delivers what containers write
 #[derive(Debug, Parser)]

@@ -157,6 +157,11 @@ fn flags(args: &DaemonArgs) -> Flags {
         default_stop_timeout: args.default_stop_timeout,
         default_ulimits: args.default_ulimits.clone(),
         labels: args.labels.clone(),
+        registry_mirrors: args.registry_mirrors.clone(),
+        insecure_registries: args.insecure_registries.clone(),
+        max_concurrent_downloads: args.max_concurrent_downloads,
+        max_concurrent_uploads: args.max_concurrent_uploads,
+        max_download_attempts: args.max_download_attempts,
         default_runtime: args.default_runtime.clone(),
         add_runtimes: args.add_runtimes.clone(),
     }

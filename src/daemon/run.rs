@@ -212,6 +212,7 @@ async fn open(settings: Settings) -> Result<Arc<Daemon>, StartError> {
         cgroup_parent: cgroup_parent(&settings),
         settings: RwLock::new(Arc::new(settings)),
         images: Arc::new(images),
+        registries: Arc::default(),
         supervisor,
         events: Events::default(),
         containers: ContainerTable::default(),
@@ -346,6 +347,20 @@ fn reload_attributes(settings: &Settings) -> BTreeMap<String, String> {
         ),
         ("log-spool-size", settings.log_spool_size.to_string()),
         ("log-streams", settings.log_streams.to_string()),
+        ("insecure-registries", json(&insecure_registries(settings))),
+        (
+            "max-concurrent-downloads",
+            settings.registries.downloads.to_string(),
+        ),
+        (
+            "max-concurrent-uploads",
+            settings.registries.uploads.to_string(),
+        ),
+        (
+            "max-download-attempts",
+            settings.registries.attempts.to_string(),
+        ),
+        ("registry-mirrors", json(&settings.registries.mirrors)),
         ("runtimes", json(&runtimes)),
         ("shutdown-timeout", settings.shutdown_timeout.to_string()),
         (
@@ -355,6 +370,12 @@ fn reload_attributes(settings: &Settings) -> BTreeMap<String, String> {
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into()
+}
+
+fn insecure_registries(settings: &Settings) -> Vec<String> {
+    let mut list = settings.registries.insecure.hosts.clone();
+    list.extend(settings.registries.insecure_cidrs());
+    list
 }
 
 impl Daemon {

@@ -8,6 +8,7 @@ use taffrail_config::{Address, Config, ExtraStreams, Host, IpcMode, Tls, Webhook
 use taffrail_drivers::Defaults;
 
 use crate::api::types::Ulimit;
+use crate::registry::RegistrySettings;
 
 /// An OCI runtime of `runtimes`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,6 +58,7 @@ pub(crate) struct Settings {
     pub(crate) default_stop_timeout: i64,
     pub(crate) default_ulimits: BTreeMap<String, Ulimit>,
     pub(crate) labels: Vec<String>,
+    pub(crate) registries: RegistrySettings,
 }
 
 impl Settings {
@@ -108,6 +110,13 @@ impl Settings {
                 })
                 .collect(),
             labels: config.labels.clone(),
+            registries: RegistrySettings {
+                mirrors: config.registry_mirrors.clone(),
+                insecure: config.insecure_registries.clone(),
+                downloads: config.max_concurrent_downloads,
+                uploads: config.max_concurrent_uploads,
+                attempts: config.max_download_attempts,
+            },
         }
     }
 }

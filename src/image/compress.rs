@@ -190,7 +190,7 @@ impl<R: Read> Read for HashReader<R> {
 }
 
 /// Digest of bytes in memory: `sha256:...`.
-pub(super) fn digest(bytes: &[u8]) -> String {
+pub(crate) fn digest(bytes: &[u8]) -> String {
     format!("sha256:{}", hex(&Sha256::digest(bytes)))
 }
 

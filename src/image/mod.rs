@@ -1,7 +1,9 @@
 //! Images: import, load, names, removal, and the root file systems that containers get from them.
 //!
 //! On disk, below the data root:
-//! - `image/repositories.json`: images and names (module `state`); `image/configs/<hex>`: configurations
+//! - `image/repositories.json`: images and names (module `state`); `image/configs/<hex>`: configurations;
+//!   `image/manifests/<hex>`: of pulled images; `image/blobs/<hex>`: where a layer is in registries (module
+//!   `blobs`)
 //! - `overlay-layers/<chain id>/`: unpacked layers (module `layers`), and what gives back their tars
 //!   (module `tape`)
 //! - `overlay/<container>/`: root file systems (module `rootfs`)
@@ -12,6 +14,7 @@
 //! All functions block.
 
 mod archive;
+mod blobs;
 mod changes;
 mod compress;
 mod config;
@@ -19,6 +22,8 @@ mod error;
 mod files;
 mod layers;
 mod oci;
+mod pull;
+mod push;
 mod reference;
 mod remove;
 mod rootfs;
@@ -34,8 +39,13 @@ mod unpack;
 // Each is part of the store's interface; not every one is named by its callers.
 #[allow(unused_imports)]
 pub(crate) use self::{
+    blobs::KnownBlob,
+    compress::digest,
     config::{History, Image, host_architecture},
     error::ImageError,
+    pull::Pull,
+    push::{PushLayer, PushSource},
+    reference::Reference,
     remove::{InUse, Removed},
     save::Archive,
     store::{ImageStore, LoadEvent},

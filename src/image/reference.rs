@@ -35,17 +35,17 @@ static TAG: LazyLock<Regex> = LazyLock::new(|| regex("^[A-Za-z0-9_][A-Za-z0-9_.-
 
 /// A parsed name with what follows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Reference {
+pub(crate) struct Reference {
     /// `docker.io/library/busybox`
-    pub(super) repository: String,
-    pub(super) tag: Option<String>,
+    pub(crate) repository: String,
+    pub(crate) tag: Option<String>,
     /// `sha256:<64 hex>`
-    pub(super) digest: Option<String>,
+    pub(crate) digest: Option<String>,
 }
 
 impl Reference {
     /// Parses `[domain/]path[:tag][@digest]`.
-    pub(super) fn parse(text: &str) -> Result<Self, ImageError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, ImageError> {
         let (rest, digest) = match text.split_once('@') {
             Some((rest, digest)) => {
                 hex_of(digest).ok_or_else(|| invalid(""))?;
@@ -71,7 +71,7 @@ impl Reference {
     }
 
     /// Adds `latest` to a name that has neither tag nor digest.
-    pub(super) fn with_default_tag(mut self) -> Self {
+    pub(crate) fn with_default_tag(mut self) -> Self {
         if self.tag.is_none() && self.digest.is_none() {
             self.tag = Some("latest".to_owned());
         }
@@ -84,19 +84,32 @@ impl Reference {
     }
 
     /// Key of a tagged name in the store: `docker.io/library/x:latest`.
-    pub(super) fn tagged(&self) -> Option<String> {
+    pub(crate) fn tagged(&self) -> Option<String> {
         let tag = self.tag.as_ref()?;
         Some(format!("{}:{tag}", self.repository))
     }
 
     /// Key of a name with a digest in the store: `docker.io/library/x@sha256:...`.
-    pub(super) fn digested(&self) -> Option<String> {
+    pub(crate) fn digested(&self) -> Option<String> {
         let digest = self.digest.as_ref()?;
         Some(format!("{}@{digest}", self.repository))
     }
 
+    /// The registry and the path in it: `docker.io` and `library/x`.
+    pub(crate) fn split(&self) -> (&str, &str) {
+        // A full name has a domain.
+        self.repository
+            .split_once('/')
+            .unwrap_or((DOMAIN, &self.repository))
+    }
+
+    /// The repository as users write it: `x`.
+    pub(crate) fn familiar_repository(&self) -> &str {
+        familiar(&self.repository)
+    }
+
     /// As users write it: `x:latest`.
-    pub(super) fn familiar(&self) -> String {
+    pub(crate) fn familiar(&self) -> String {
         let mut text = familiar(&self.repository).to_owned();
         if let Some(tag) = &self.tag {
             text.push(':');

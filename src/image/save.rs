@@ -380,7 +380,7 @@ fn pad(out: &mut dyn Write, size: u64) -> io::Result<()> {
 
 impl State {
     /// The bytes of an image's configuration.
-    fn read_config(&self, id: &str) -> Result<Vec<u8>, ImageError> {
+    pub(super) fn read_config(&self, id: &str) -> Result<Vec<u8>, ImageError> {
         let path = self.config_path(id);
         let size = fs::metadata(&path).map_err(ImageError::io("read", &path))?;
         if size.len() > MAX_METADATA {

@@ -35,6 +35,9 @@ pub(super) struct Saved {
 struct SavedImage {
     /// RFC 3339; none if it never had a name.
     tagged: Option<String>,
+    /// Digest of the manifest that it was pulled by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    manifest: Option<String>,
 }
 
 /// What is in memory: the saved state and the parsed images.
@@ -54,6 +57,7 @@ impl State {
     pub(super) fn open(data_root: &Path, layers: &LayerStore) -> Result<Self, ImageError> {
         let folder = data_root.join("image");
         files::make_folder(&folder.join("configs"))?;
+        files::make_folder(&folder.join("manifests"))?;
         let mut state = Self {
             folder,
             saved: Saved::default(),
@@ -243,6 +247,45 @@ impl State {
         Ok(())
     }
 
+    /// Notes the manifest of an image, whose file is in place.
+    pub(super) fn set_manifest(&mut self, id: &str, digest: &str) -> Result<(), ImageError> {
+        let mut saved = self.saved.clone();
+        let Some(image) = saved.images.get_mut(id) else {
+            return Ok(());
+        };
+        if image.manifest.as_deref() == Some(digest) {
+            return Ok(());
+        }
+        image.manifest = Some(digest.to_owned());
+        self.replace(saved)
+    }
+
+    /// Digest of the manifest that an image was pulled by.
+    pub(super) fn manifest_of(&self, id: &str) -> Option<&str> {
+        self.saved.images.get(id)?.manifest.as_deref()
+    }
+
+    pub(super) fn manifest_path(&self, digest: &str) -> PathBuf {
+        self.folder
+            .join("manifests")
+            .join(hex_of(digest).unwrap_or(digest))
+    }
+
+    /// Folder of what is known of layers in registries.
+    pub(super) fn blobs_folder(&self) -> PathBuf {
+        self.folder.join("blobs")
+    }
+
+    /// Keys of names in a repository, in order: `docker.io/library/x:latest`.
+    pub(super) fn names_in(&self, repository: &str) -> Vec<String> {
+        self.saved
+            .names
+            .keys()
+            .filter(|key| super::reference::repository_of(key) == repository)
+            .cloned()
+            .collect()
+    }
+
     /// All keys of names and digests that mean an image.
     pub(super) fn references(&self, id: &str) -> Vec<String> {
         self.saved
@@ -257,6 +300,11 @@ impl State {
     /// The image that a key of names means.
     pub(super) fn named(&self, key: &str) -> Option<String> {
         self.saved.names.get(key).cloned()
+    }
+
+    /// The image that a key of digests means.
+    pub(super) fn digested(&self, key: &str) -> Option<String> {
+        self.saved.digests.get(key).cloned()
     }
 
     pub(super) fn list(&self) -> Vec<Arc<Image>> {
@@ -330,7 +378,21 @@ impl State {
                 files::remove_file(&self.config_path(&id))?;
             }
         }
-        Ok(())
+        let folder = self.folder.join("manifests");
+        let used: Vec<PathBuf> = self
+            .saved
+            .images
+            .values()
+            .filter_map(|image| Some(self.manifest_path(image.manifest.as_deref()?)))
+            .collect();
+        for entry in fs::read_dir(&folder).map_err(ImageError::io("read", &folder))? {
+            let path = entry.map_err(ImageError::io("read", &folder))?.path();
+            if !used.contains(&path) {
+                files::remove_file(&path)?;
+            }
+        }
+        let layers = self.images.values().flat_map(|image| &image.layers);
+        super::blobs::keep_only(&self.blobs_folder(), layers)
     }
 
     pub(super) fn config_path(&self, id: &str) -> PathBuf {

@@ -59,17 +59,7 @@ struct Pins<'a> {
 
 impl Drop for Pins<'_> {
     fn drop(&mut self) {
-        let mut state = self.store.lock();
-        for id in &self.chain {
-            if let Some(count) = state.pinned.get_mut(id) {
-                *count -= 1;
-                if *count == 0 {
-                    state.pinned.remove(id);
-                }
-            }
-        }
-        // Their image may have been removed meanwhile.
-        self.store.collect(&state, &self.chain);
+        self.store.unpin(&self.chain);
     }
 }
 
@@ -376,12 +366,17 @@ impl ImageStore {
         Ok(())
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         // The state is replaced as a whole after the file was written: a panic leaves a valid one.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn work_folder(&self) -> Result<TempDir, ImageError> {
+    pub(super) fn layers(&self) -> &LayerStore {
+        &self.layers
+    }
+
+    /// A folder for what is on its way; removed when it is dropped, or at the next start.
+    pub(super) fn work_folder(&self) -> Result<TempDir, ImageError> {
         tempfile::Builder::new()
             .prefix(TEMPORARY)
             .tempdir_in(&self.temporary)
@@ -394,13 +389,33 @@ impl ImageStore {
 
     /// As `pin`, without giving the lock away before.
     fn pin_in(&self, mut state: MutexGuard<'_, State>, chain: &[String]) -> Pins<'_> {
-        for id in chain {
-            *state.pinned.entry(id.clone()).or_default() += 1;
-        }
+        Self::hold(&mut state, chain);
         Pins {
             store: self,
             chain: chain.to_vec(),
         }
+    }
+
+    /// Keeps layers from being removed until `unpin`.
+    pub(super) fn hold(state: &mut State, chain: &[String]) {
+        for id in chain {
+            *state.pinned.entry(id.clone()).or_default() += 1;
+        }
+    }
+
+    /// Takes back one `hold`.
+    pub(super) fn unpin(&self, chain: &[String]) {
+        let mut state = self.lock();
+        for id in chain {
+            if let Some(count) = state.pinned.get_mut(id) {
+                *count -= 1;
+                if *count == 0 {
+                    state.pinned.remove(id);
+                }
+            }
+        }
+        // Their image may have been removed meanwhile.
+        self.collect(&state, chain);
     }
 
     /// Unpacks what an image needs and the store has not; `before` are the archive's earlier images.
@@ -575,7 +590,7 @@ fn read_blob<T>(
     result.map_err(layer_error(&blob.name))
 }
 
-fn layer_error(what: &str) -> impl FnOnce(LayerError) -> ImageError {
+pub(super) fn layer_error(what: &str) -> impl FnOnce(LayerError) -> ImageError {
     let what = what.to_owned();
     move |source| ImageError::Layer { what, source }
 }

@@ -75,7 +75,7 @@ impl Entry {
 
 const CONTAINERD: &str = "there is no containerd beside Taffrail";
 const NETWORK: &str = "container networks are not built in this version";
-const REGISTRY: &str = "images are loaded or imported in this version, not pulled";
+const PROXY: &str = "set HTTP_PROXY, HTTPS_PROXY and NO_PROXY in the daemon's environment";
 const DEFAULT: &str = "not built in this version; set it for each container";
 
 /// The whole table.
@@ -301,6 +301,57 @@ pub const KEYS: &[Key] = &[
     .live()
     .value("object: name to `{\"Soft\", \"Hard\"}`, -1: unlimited")
     .key(),
+    used(
+        "registry-mirrors",
+        Kind::Strings,
+        "--registry-mirror",
+        "[]",
+        "asked, in this order, before Docker Hub when an image of it is pulled, see [registries](registries.md)",
+    )
+    .live()
+    .value("list of `https://` or `http://` URLs")
+    .key(),
+    used(
+        "insecure-registries",
+        Kind::Strings,
+        "--insecure-registry",
+        "[]",
+        "registries that may speak plain HTTP or show any certificate",
+    )
+    .live()
+    .value("list of `host`, `host:port` or `address/prefix`")
+    .note("loopback (127.0.0.0/8 and ::1) always is")
+    .key(),
+    used(
+        "max-concurrent-downloads",
+        Kind::Int,
+        "--max-concurrent-downloads",
+        "3",
+        "layers that are fetched at a time, of all pulls together",
+    )
+    .live()
+    .value("1 to 64, 0: the default")
+    .key(),
+    used(
+        "max-concurrent-uploads",
+        Kind::Int,
+        "--max-concurrent-uploads",
+        "5",
+        "layers that are sent at a time, of all pushes together",
+    )
+    .live()
+    .value("1 to 64, 0: the default")
+    .key(),
+    used(
+        "max-download-attempts",
+        Kind::Int,
+        "--max-download-attempts",
+        "5",
+        "attempts for a layer; one goes on where the last was cut",
+    )
+    .live()
+    .value("1 to 100, 0: the default")
+    .key(),
     accepted(
         "exec-opts",
         Kind::Strings,
@@ -384,16 +435,15 @@ pub const KEYS: &[Key] = &[
     accepted("dns", Kind::Strings, DEFAULT),
     accepted("dns-opts", Kind::Strings, DEFAULT),
     accepted("dns-search", Kind::Strings, DEFAULT),
-    accepted("proxies", Kind::Object, REGISTRY),
-    accepted("http-proxy", Kind::Str, REGISTRY),
-    accepted("https-proxy", Kind::Str, REGISTRY),
-    accepted("no-proxy", Kind::Str, REGISTRY),
-    accepted("max-concurrent-downloads", Kind::Int, REGISTRY),
-    accepted("max-concurrent-uploads", Kind::Int, REGISTRY),
-    accepted("max-download-attempts", Kind::Int, REGISTRY),
-    accepted("insecure-registries", Kind::Strings, REGISTRY),
-    accepted("registry-mirrors", Kind::Strings, REGISTRY),
-    accepted("allow-nondistributable-artifacts", Kind::Strings, REGISTRY),
+    accepted("proxies", Kind::Object, PROXY),
+    accepted("http-proxy", Kind::Str, PROXY),
+    accepted("https-proxy", Kind::Str, PROXY),
+    accepted("no-proxy", Kind::Str, PROXY),
+    accepted(
+        "allow-nondistributable-artifacts",
+        Kind::Strings,
+        "layers that may not be distributed are neither pulled nor pushed",
+    ),
     accepted(
         "authorization-plugins",
         Kind::Strings,

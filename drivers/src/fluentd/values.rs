@@ -163,6 +163,7 @@ impl<'a> Checker<'a> {
         }
         TlsOptions {
             ca: path(self.text(options::CA)).filter(|_| !skip_verify),
+            more_cas: Vec::new(),
             system_too: false,
             identity,
             skip_verify,

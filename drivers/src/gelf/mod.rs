@@ -168,6 +168,7 @@ fn tls(
     }
     TlsOptions {
         ca: path(options::CA).filter(|_| !skip_verify),
+        more_cas: Vec::new(),
         system_too: false,
         identity,
         skip_verify,

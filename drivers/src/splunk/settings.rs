@@ -211,6 +211,7 @@ pub(crate) fn check(
             .get(name::CAPATH)
             .filter(|path| !path.is_empty())
             .map(Into::into),
+        more_cas: Vec::new(),
         system_too: false,
         identity: None,
         skip_verify: checker.bool(name::SKIP_VERIFY, false),

@@ -152,6 +152,7 @@ fn tls(
     TlsOptions {
         // Docker does not read it if nothing is verified.
         ca: path("syslog-tls-ca-cert").filter(|_| !skip_verify),
+        more_cas: Vec::new(),
         system_too: true,
         identity,
         skip_verify,

@@ -25,6 +25,8 @@ use crate::sink::{Failure, FailureKind, Trace};
 pub struct TlsOptions {
     /// PEM file of authorities (or of the receiver's own certificate)
     pub ca: Option<PathBuf>,
+    /// more such files
+    pub more_cas: Vec<PathBuf>,
     /// whether the system's authorities are trusted beside `ca`; without `ca` they always are
     pub system_too: bool,
     /// PEM files of the client's certificate and its key
@@ -105,18 +107,19 @@ impl TlsClient {
         let mut fingerprint = format!("{options:?}");
         let mut roots = RootCertStore::empty();
         let mut own = Vec::new();
-        if let Some(path) = &options.ca {
+        for path in options.ca.iter().chain(&options.more_cas) {
             let pem = std::fs::read(path).map_err(|error| TlsFileError::Ca {
                 path: path.clone(),
                 why: go_open(path, &error),
             })?;
             fingerprint.push_str(&String::from_utf8_lossy(&pem));
+            let before = own.len();
             for certificate in CertificateDer::pem_slice_iter(&pem).flatten() {
                 // One that is no authority is still trusted as itself.
                 let _ = roots.add(certificate.clone());
                 own.push(certificate);
             }
-            if own.is_empty() {
+            if own.len() == before {
                 return Err(TlsFileError::NoCa { path: path.clone() });
             }
         }
