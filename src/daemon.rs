@@ -25,6 +25,7 @@ use crate::logs::LogCounters;
 use crate::registry::Registries;
 use crate::runtime::{self, OciRuntime};
 use crate::supervisor::Supervisor;
+use crate::volume::VolumeStore;
 use crate::webhook::Webhooks;
 
 /// Static programs that reap and pass signals on, as dockerd and others install them. They are
@@ -39,7 +40,8 @@ pub(crate) struct Daemon {
     /// What pulls and pushes share.
     pub(crate) registries: Arc<Registries>,
     pub(crate) supervisor: Arc<Supervisor>,
-    pub(crate) events: Events,
+    pub(crate) events: Arc<Events>,
+    pub(crate) volumes: Arc<VolumeStore>,
     pub(crate) containers: ContainerTable,
     pub(crate) execs: ExecTable,
     pub(crate) log_counters: Arc<LogCounters>,

@@ -16,6 +16,7 @@ mod net;
 mod registry;
 mod runtime;
 mod supervisor;
+mod volume;
 mod webhook;
 
 use std::process::ExitCode;

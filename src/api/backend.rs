@@ -11,7 +11,7 @@ use super::router::{Backend, Route, Router};
 use super::server::{self, Limits, Listener};
 use super::{
     attach, containers, df, events, exec, images, lifecycle, load, log_check, log_test, logs,
-    networks, registry, save, spool, system, wait,
+    networks, registry, save, spool, system, volumes, wait,
 };
 use crate::daemon::Daemon;
 use crate::errors::ApiError;
@@ -88,8 +88,11 @@ impl Backend for Api {
             Route::NetworkInspect => {
                 reply::json(StatusCode::OK, &networks::inspect(daemon, &name)?)
             }
-            Route::VolumeList => reply::json(StatusCode::OK, &networks::volumes()),
-            Route::VolumeInspect => return Err(networks::no_volume(&name)),
+            Route::VolumeList => volumes::list(daemon, &request)?,
+            Route::VolumeInspect => volumes::inspect(daemon, &name)?,
+            Route::VolumeCreate => volumes::create(daemon, &mut request).await?,
+            Route::VolumePrune => volumes::prune(daemon, &request).await?,
+            Route::VolumeRemove => volumes::remove(daemon, name, &request).await?,
             Route::SpoolList => spool::list(daemon).await?,
             Route::SpoolRemove => spool::remove(daemon, name).await?,
             Route::PluginList => reply::json(StatusCode::OK, &[(); 0]),

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::filters::Filters;
 use super::reply::{self, Reply};
 use super::request::Request;
+use super::types::HostConfig;
 use super::version;
 use crate::container::{CreateBody, ListOptions, RemoveOptions, SignalError, parse_signal};
 use crate::daemon::Daemon;
@@ -52,12 +53,27 @@ pub(crate) async fn create(daemon: &Arc<Daemon>, request: &mut Request) -> Resul
     if request.version < version::PRIVATE_IPC && body.host.ipc_mode.is_empty() {
         "shareable".clone_into(&mut body.host.ipc_mode);
     }
+    if request.version < version::VOLUME_RULES {
+        forget_later_options(&mut body.host);
+    }
     body.platform = request.query.text("platform").to_ascii_lowercase();
     let created = daemon.create(request.query.some("name"), body).await?;
     Ok(reply::json(
         StatusCode::CREATED,
         &json!({"Id": created.id, "Warnings": created.warnings}),
     ))
+}
+
+/// Options that the version of the request does not know, or did not look at, are passed over.
+fn forget_later_options(host: &mut HostConfig) {
+    for mount in host.mounts.iter_mut().flatten() {
+        if mount.kind != "tmpfs" {
+            mount.tmpfs_options = None;
+        }
+        if let Some(Value::Object(bind)) = &mut mount.bind_options {
+            bind.remove("CreateMountpoint");
+        }
+    }
 }
 
 /// The settings of a create request. Without `HostConfig` its fields may stand beside the others,
@@ -177,6 +193,7 @@ pub(crate) async fn remove(
     let query = &request.query;
     let options = RemoveOptions {
         force: query.flag("force"),
+        volumes: query.flag("v"),
         link: query.flag("link"),
         drop_undelivered: query.flag("dropUndelivered"),
     };

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::images;
 use super::reply::{self, Reply};
 use super::request::Request;
+use super::volumes;
 use crate::container::ListOptions;
 use crate::daemon::Daemon;
 use crate::errors::ApiError;
@@ -48,8 +49,7 @@ pub(crate) async fn df(daemon: &Arc<Daemon>, request: &Request) -> Result<Reply,
         out["Containers"] = daemon.list(options).await?.into();
     }
     if wants("volume") {
-        // Volumes lie in their container's folder and have no life of their own yet.
-        out["Volumes"] = json!([]);
+        out["Volumes"] = volumes::disk_usage(daemon).await?.into();
     }
     if wants("build-cache") {
         out["BuildCache"] = json!([]);

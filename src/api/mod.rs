@@ -37,6 +37,7 @@ mod system;
 mod time;
 pub(crate) mod types;
 pub(crate) mod version;
+mod volumes;
 mod wait;
 
 pub(crate) use server::Listener;

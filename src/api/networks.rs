@@ -1,4 +1,4 @@
-//! Networks, volumes and plugins, as far as clients ask for them before those are built: lists
+//! Networks and plugins, as far as clients ask for them before those are built: lists
 //! that tell what there is, and the 404 that `docker inspect NAME` expects while it searches.
 
 use std::collections::BTreeMap;
@@ -133,16 +133,6 @@ fn id(name: &str) -> String {
     hash.update(name.as_bytes());
     let digest = hash.finalize();
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The volume list.
-pub(crate) fn volumes() -> Value {
-    json!({"Volumes": [], "Warnings": null})
-}
-
-/// A volume by name: there are none.
-pub(crate) fn no_volume(name: &str) -> ApiError {
-    ApiError::not_found(format!("get {name}: no such volume"))
 }
 
 /// A plugin by name: there are none.

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::create_check::{check, check_addresses, check_platform, complete, merge, one_network};
 use super::exit::blocking;
-use super::{Container, Record, State, log_config, names, state, time};
+use super::{Container, Record, State, log_config, names, state, time, volumes};
 use crate::api::types::{ContainerConfig, HostConfig, null_default};
 use crate::daemon::{Daemon, host_name};
 use crate::errors::{ApiError, chain};
@@ -94,6 +94,7 @@ impl Daemon {
             }
         }
         self.join_by_id(&mut host)?;
+        let mounts = self.mounts_of_new(&config, &host)?;
         let log = log_config::resolve(&mut host.log_config, &settings, &mut warnings)?;
         if !settings.no_bridge && matches!(host.network_mode.as_str(), "default" | "bridge") {
             warnings.push("the default network has loopback only for now".to_owned());
@@ -122,6 +123,7 @@ impl Daemon {
             image_id: image.id.clone(),
             config,
             host,
+            mounts: Some(mounts),
             log,
             state: State::default(),
         };
@@ -139,9 +141,14 @@ impl Daemon {
     }
 
     /// Makes folder and root file system; on failure nothing is left of them.
-    async fn make(&self, record: Record, image: Arc<Image>) -> Result<Arc<Container>, ApiError> {
+    async fn make(
+        &self,
+        mut record: Record,
+        image: Arc<Image>,
+    ) -> Result<Arc<Container>, ApiError> {
         let dir = self.container_dir(&record.id);
         let images = Arc::clone(&self.images);
+        let volumes = Arc::clone(&self.volumes);
         blocking(move || {
             let made = make_dir(&dir)
                 .map_err(|error| ApiError::system(chain(&error)))
@@ -150,12 +157,14 @@ impl Daemon {
                         .prepare_rootfs(&record.id, &image)
                         .map_err(|error| ApiError::new(error.kind(), chain(&error)))
                 })
+                .and_then(|()| volumes::make(&volumes, &images, &mut record))
                 .and_then(|()| {
                     record
                         .save(&dir)
                         .map_err(|error| ApiError::system(chain(&error)))
                 });
             if let Err(error) = made {
+                volumes::give_back(&volumes, &record, true);
                 if let Err(undo) = images.remove_rootfs(&record.id) {
                     tracing::warn!(container = record.id, error = %undo, "root file system of a failed create cannot be removed");
                 }

@@ -8,7 +8,7 @@ use taffrail_config::WebhookEvent;
 use super::last_words::{Cause, Ended, Happened, Reading};
 use super::oom::Kills;
 use super::policy::{self, Exited};
-use super::{Container, Record, RemoveOptions, State, Status, signal};
+use super::{Container, Record, RemoveOptions, State, Status, signal, volumes};
 use crate::daemon::Daemon;
 use crate::errors::{ApiError, chain};
 use crate::runtime;
@@ -136,6 +136,7 @@ impl Daemon {
         );
         self.network_event(container, "disconnect");
         self.execs.container_ended(&container.id);
+        self.volume_events(container, "unmount");
         let (restarts, revoked) = {
             let mut inner = container.inner();
             let manually_stopped = inner.record.state.manually_stopped;
@@ -194,6 +195,7 @@ impl Daemon {
     pub(super) async fn auto_remove(self: &Arc<Self>, container: &Arc<Container>) {
         let options = RemoveOptions {
             force: true,
+            volumes: true,
             link: false,
             drop_undelivered: false,
         };
@@ -244,6 +246,7 @@ impl Daemon {
             }
         }
         let images = Arc::clone(&self.images);
+        let store = Arc::clone(&self.volumes);
         let logged = id.clone();
         let unmounted = blocking(move || {
             // Runtimes remove the groups; what they leave must not stay.
@@ -251,6 +254,7 @@ impl Daemon {
             if let Err(error) = runtime::remove_cgroup(&layout, &group) {
                 tracing::warn!(container = id, error = %error, "control group cannot be removed");
             }
+            volumes::unmount(&store, &record);
             images.unmount_rootfs(&id)
         })
         .await;

@@ -69,7 +69,7 @@ impl Daemon {
                     "WorkDir": overlay.join("work"),
                 },
             },
-            "Mounts": runtime::mount_points(&record.config, &record.host, dir),
+            "Mounts": runtime::shown_mounts(record.points(), dir, self.volumes.root()),
             "Config": record.config,
             "NetworkSettings": {
                 "Bridge": "",
@@ -169,7 +169,7 @@ fn written(upper: &Path) -> u64 {
 }
 
 /// Bytes of all files and links below a folder, each inode once. What cannot be read counts nothing.
-fn tree_size(dir: &Path) -> u64 {
+pub(crate) fn tree_size(dir: &Path) -> u64 {
     let mut seen = std::collections::HashSet::new();
     let mut todo = vec![dir.to_owned()];
     let mut sum = 0;

@@ -206,7 +206,7 @@ impl Daemon {
 
     fn has_volume(&self, record: &Record, wanted: &str) -> bool {
         let dir = self.container_dir(&record.id);
-        runtime::mount_points(&record.config, &record.host, &dir)
+        runtime::shown_mounts(record.points(), &dir, self.volumes.root())
             .iter()
             .any(|mount| {
                 ["Name", "Source", "Destination"]
@@ -244,10 +244,10 @@ impl Daemon {
             "Status": status_text(record, now),
             "HostConfig": {"NetworkMode": record.host.network_mode},
             "NetworkSettings": {"Networks": self.networks(record)},
-            "Mounts": runtime::mount_points(
-                &record.config,
-                &record.host,
+            "Mounts": runtime::shown_mounts(
+                record.points(),
                 &self.container_dir(&record.id),
+                self.volumes.root(),
             ),
         })
     }

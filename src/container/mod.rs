@@ -46,6 +46,7 @@ pub(crate) mod table;
 pub(crate) mod time;
 mod top;
 mod update;
+mod volumes;
 mod wait;
 
 use std::path::{Path, PathBuf};
@@ -61,6 +62,7 @@ pub(crate) use attach::{
 };
 pub(crate) use create::CreateBody;
 pub(crate) use figures::Figures;
+pub(crate) use inspect::tree_size;
 pub(crate) use list::ListOptions;
 pub(crate) use log_check::Checked;
 pub(crate) use log_test::LogTest;

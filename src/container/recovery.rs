@@ -57,6 +57,7 @@ impl Daemon {
                 );
                 continue;
             }
+            self.own_volumes(&record);
             self.containers.insert(&Container::new(path, record));
         }
         Ok(())

@@ -13,13 +13,16 @@ use crate::errors::{ApiError, chain};
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct RemoveOptions {
     pub(crate) force: bool,
+    /// With its anonymous volumes.
+    pub(crate) volumes: bool,
     pub(crate) link: bool,
     /// Records that were not delivered are given up.
     pub(crate) drop_undelivered: bool,
 }
 
 impl Daemon {
-    /// Removes a container with its anonymous volumes, which lie in its folder (`v=0` keeps nothing); `asked` is how the client named it, for texts.
+    /// Removes a container; `asked` is how the client named it, for texts. Anonymous volumes in its
+    /// own folder, as containers had them before there were volumes, always go with it.
     ///
     /// # Errors
     /// 409 if it runs and `force` is not set, or it is being removed; 500 if its files cannot be
@@ -83,6 +86,7 @@ impl Daemon {
         }
         match self.remove_files(container, options.drop_undelivered).await {
             Ok(()) => {
+                self.give_volumes_back(container, options.volumes).await;
                 self.containers.remove(container);
                 self.execs.container_removed(&container.id);
                 self.container_event(container, "destroy", []);

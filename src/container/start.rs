@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::exit::blocking;
 use super::state::LogFormat;
-use super::{Container, Record, State, Status, log_config, signal, time};
+use super::{Container, Record, State, Status, log_config, signal, time, volumes};
 use crate::daemon::Daemon;
 use crate::errors::{ApiError, ErrorKind, chain};
 use crate::runtime::{self, OciRuntime, Prepared, SpecInput, StartFailure};
@@ -113,6 +113,7 @@ impl Daemon {
         self.begin_delivery(container, &capture).await;
         container.holds().watch(&capture);
         self.network_event(container, "connect");
+        self.volume_events(container, "mount");
         let position = capture
             .source()
             .committed()
@@ -165,6 +166,7 @@ impl Daemon {
     async fn prepare(&self, record: &Record, bundle: &Path) -> Result<Prepared, StartFailure> {
         let shared = self.shared(record).await.map_err(broken)?;
         let images = Arc::clone(&self.images);
+        let volumes = Arc::clone(&self.volumes);
         let settings = self.settings();
         let record = record.clone();
         let files_dir = self.container_dir(&record.id);
@@ -175,6 +177,7 @@ impl Daemon {
             let rootfs = images
                 .mount_rootfs(&record.id)
                 .map_err(|error| broken(ApiError::system(chain(&error))))?;
+            volumes::mount(&volumes, &record).map_err(broken)?;
             let input = SpecInput {
                 id: &record.id,
                 name: &record.name,
@@ -182,6 +185,8 @@ impl Daemon {
                 host: &record.host,
                 rootfs: &rootfs,
                 files_dir: &files_dir,
+                mounts: record.points(),
+                volumes_dir: volumes.root(),
                 default_ulimits: &settings.default_ulimits,
                 cgroup_parent: &cgroup_parent,
                 init_binary: init_binary.as_deref(),

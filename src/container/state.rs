@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::{Container, time};
 use crate::api::types::{ContainerConfig, HostConfig};
+use crate::runtime::{MountPoint, old_mounts};
 
 /// Version of `state.json` that is written, and the newest that is read.
 pub(crate) const VERSION: u32 = 1;
@@ -182,6 +183,9 @@ pub(crate) struct Record {
     pub(crate) config: ContainerConfig,
     /// Defaults are filled in.
     pub(crate) host: HostConfig,
+    /// What is mounted, as create found it; `None` in the files of a daemon before there were volumes.
+    #[serde(default)]
+    pub(crate) mounts: Option<Vec<MountPoint>>,
     /// `None`: no log is kept (driver `none`).
     pub(crate) log: Option<LogSettings>,
     pub(crate) state: State,
@@ -217,6 +221,11 @@ impl Record {
             .cloned();
         let path = words.next().unwrap_or_default();
         (path, words.collect())
+    }
+
+    /// What is mounted.
+    pub(crate) fn points(&self) -> &[MountPoint] {
+        self.mounts.as_deref().unwrap_or_default()
     }
 
     /// Files the log may have; `None` if none is kept.
@@ -256,6 +265,9 @@ impl Record {
                 path,
                 found: record.id,
             });
+        }
+        if record.mounts.is_none() {
+            record.mounts = Some(old_mounts(&record.config, &record.host, dir));
         }
         // Of a daemon that counted no runs.
         if let (Some(started), true) = (record.state.started_ns, record.state.runs.is_empty()) {
@@ -405,6 +417,7 @@ pub(super) mod tests {
             image_id: "sha256:00".to_owned(),
             config: ContainerConfig::default(),
             host: HostConfig::default(),
+            mounts: Some(Vec::new()),
             log: Some(LogSettings {
                 format: LogFormat::JsonFile,
                 max_size: None,

@@ -27,6 +27,7 @@ use crate::image::{ImageError, ImageStore};
 use crate::logs;
 use crate::runtime;
 use crate::supervisor::{Supervisor, SupervisorError, SupervisorOptions};
+use crate::volume::{VolumeError, VolumeStore};
 use crate::webhook::Webhooks;
 
 /// Why the daemon does not run.
@@ -38,6 +39,8 @@ pub(crate) enum StartError {
     Socket(#[from] SocketError),
     #[error("cannot open the image store")]
     Images(#[from] ImageError),
+    #[error("cannot open the volumes")]
+    Volumes(#[from] VolumeError),
     #[error("cannot start the supervisor")]
     Supervisor(#[from] SupervisorError),
     #[error("cannot read {path}")]
@@ -118,6 +121,7 @@ pub(crate) async fn run(
     crate::delivery::start(&daemon);
     daemon.apply_webhook();
     daemon.recover_containers().await;
+    daemon.unmount_unused_volumes().await;
     daemon.resume_removed();
     logs::start(&daemon);
 
@@ -192,6 +196,8 @@ pub(crate) async fn run(
 /// Opens everything that the daemon works on.
 async fn open(settings: Settings) -> Result<Arc<Daemon>, StartError> {
     let images = ImageStore::open(&settings.data_root)?;
+    let events = Arc::new(Events::default());
+    let volumes = VolumeStore::open(&settings.data_root, Arc::clone(&events))?;
     let monitor_binary = match &settings.monitor_binary {
         Some(path) => path.clone(),
         None => std::env::current_exe()
@@ -214,7 +220,8 @@ async fn open(settings: Settings) -> Result<Arc<Daemon>, StartError> {
         images: Arc::new(images),
         registries: Arc::default(),
         supervisor,
-        events: Events::default(),
+        events,
+        volumes: Arc::new(volumes),
         containers: ContainerTable::default(),
         execs: ExecTable::default(),
         log_counters: Arc::default(),

@@ -58,6 +58,16 @@ pub(crate) enum RuntimeError {
     Port(String),
     #[error("{0}")]
     TmpfsTarget(MountProblem),
+    #[error("volumes-from specification cannot be an empty string")]
+    VolumesFromEmpty,
+    #[error("path {} is mounted on {} but it is not a {wanted} mount", path.display(), on.display())]
+    NotShared {
+        path: PathBuf,
+        on: PathBuf,
+        wanted: &'static str,
+    },
+    #[error("cannot mount volume over existing file, file exists {}", .0.display())]
+    VolumeOverFile(PathBuf),
     #[error("Duplicate mount point: {0}")]
     DuplicateMount(String),
     #[error("invalid tmpfs option [\"{0}\"]")]
@@ -175,8 +185,18 @@ pub(crate) enum MountProblem {
     NoTarget,
     #[error("field Source must not be empty")]
     NoSource,
-    #[error("field Source must not be specified")]
-    SourceGiven,
+    #[error("field {0} must not be specified")]
+    Extra(&'static str),
+    #[error("must not set ReadOnly mode when using anonymous volumes")]
+    AnonymousReadOnly,
+    #[error(
+        "VolumeOptions.Subpath of the mount at {0} is of API 1.45 and not built, mount the whole volume"
+    )]
+    Subpath(String),
+    #[error(
+        "BindOptions.ReadOnlyForceRecursive needs ReadOnly and goes with neither NonRecursive, ReadOnlyNonRecursive nor a propagation other than rprivate"
+    )]
+    ForceRecursive,
     #[error("bind source path does not exist: {0}")]
     NoSuchSource(String),
     #[error("invalid propagation mode: {0}")]
@@ -266,6 +286,8 @@ impl RuntimeError {
             | Self::File { .. }
             | Self::BlkioDevice { .. }
             | Self::MemoryInUse { .. }
+            | Self::NotShared { .. }
+            | Self::VolumeOverFile(_)
             | Self::BadFile { .. }
             | Self::PathNotUtf8(_)
             | Self::NoRuntime(_)

@@ -4,6 +4,7 @@
 //! The specification follows the OCI runtime specification 1.0.2 and Moby's defaults (API 1.43).
 //! Nothing here keeps state; all functions but the verbs block and belong on a blocking thread.
 
+mod binds;
 mod caps;
 mod cdi;
 mod cgroup;
@@ -13,10 +14,12 @@ mod exec;
 mod files;
 mod freezer;
 mod limits;
+mod mount_oci;
 mod mounts;
 mod network;
 mod oci;
 mod oom;
+mod propagation;
 mod rootfs;
 mod seccomp;
 mod security;
@@ -24,18 +27,21 @@ mod spec;
 mod support;
 #[cfg(test)]
 mod tests;
+mod tmpfs;
 mod update;
 mod user;
 mod validate;
 mod volumes;
 
+pub(crate) use binds::volumes_from;
 pub(crate) use cgroup::{
     cgroup_layout, cgroup_members, cgroup_path, kill_cgroup, oom_kills, remove_cgroup,
     remove_parent, waits_for_memory,
 };
 pub(crate) use exec::{ExecInput, exec_failure, exec_files, exec_process};
 pub(crate) use freezer::{is_frozen, set_frozen};
-pub(crate) use mounts::mount_points;
+pub(crate) use mount_oci::{old_mounts, shown_mounts, target_in};
+pub(crate) use mounts::{MountPoint, Source, user_mounts};
 pub(crate) use network::{Shared, joined};
 pub(crate) use oci::{OciRuntime, StartFailure, start_failure};
 pub(crate) use oom::OomEvents;

@@ -1,44 +1,80 @@
-//! `Binds`, `Mounts`, `Tmpfs` and the image's `Volumes`: what is asked for, checked, and as mounts of
-//! the specification (source: Docker `--volume`, `--mount`, `--tmpfs`, API 1.43).
+//! `Binds`, `Mounts`, `Tmpfs` and the image's `Volumes`: what is asked for, checked (source: Docker
+//! `--volume`, `--mount`, `--tmpfs`, API 1.43).
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::Path;
 
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+use super::binds::bind;
 use super::error::{MountProblem, RuntimeError};
+use super::tmpfs::tmpfs_options;
 use crate::api::types::{ContainerConfig, HostConfig, MountSpec};
+use crate::volume::{LOCAL, Wish};
 
 /// What is mounted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Source {
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub(crate) enum Source {
     Bind {
         path: String,
         propagation: Option<String>,
         recursive: bool,
+        /// Read-only with all that is mounted below it, or an error.
+        #[serde(default)]
+        all_read_only: bool,
         /// `-v` makes a missing directory, `--mount` does not.
         create: bool,
     },
-    /// A directory of the container's own, by number.
-    Anonymous(usize),
+    /// A volume of the store; its name is empty until it is made.
+    Volume {
+        name: String,
+        /// Nobody has named it: it may go with its container.
+        anonymous: bool,
+        /// How it is to be made, of a container that is being created.
+        #[serde(skip)]
+        wish: Wish,
+        /// It is filled from the image if it is empty.
+        #[serde(skip)]
+        copy: bool,
+    },
+    /// A directory of the container's own, by number: an anonymous volume of a container that was
+    /// created before there were volumes.
+    Own { number: usize },
     Tmpfs {
         options: Vec<String>,
+        /// Of `--tmpfs`, which Docker does not list.
+        hidden: bool,
     },
 }
 
 /// One mount that the user or the image asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct UserMount {
-    pub(super) source: Source,
-    pub(super) target: String,
-    pub(super) read_only: bool,
-    mode: String,
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MountPoint {
+    pub(crate) source: Source,
+    pub(crate) target: String,
+    pub(crate) read_only: bool,
+    /// `Mode` of inspect.
+    pub(crate) mode: String,
 }
 
-const PROPAGATION: [&str; 6] = [
+impl MountPoint {
+    /// The volume that is mounted, if one is.
+    pub(crate) fn volume(&self) -> Option<&str> {
+        match &self.source {
+            Source::Volume { name, .. } if !name.is_empty() => Some(name),
+            _ => None,
+        }
+    }
+}
+
+pub(super) const PROPAGATION: [&str; 6] = [
     "private", "rprivate", "shared", "rshared", "slave", "rslave",
 ];
 
-const NOT_BUILT: &str = "use a bind mount with an absolute path";
+/// `Mode` that Docker shows for a volume without one.
+pub(super) const VOLUME_MODE: &str = "z";
 
 /// The data root that a container's directory, `<data-root>/containers/<id>`, lies in.
 pub(super) fn data_root(files_dir: &Path) -> Option<&Path> {
@@ -47,15 +83,17 @@ pub(super) fn data_root(files_dir: &Path) -> Option<&Path> {
 }
 
 /// All mounts of a container, those nearer to the root first. Nothing on disk is looked at.
-/// A bind that holds the data root, or lies in it, sees mounts of the host come and go: otherwise
-/// it would keep the root file systems of other containers mounted.
-pub(super) fn user_mounts(
+/// `inherited` are those of `VolumesFrom`, which others replace. A bind that holds the data root, or
+/// lies in it, sees mounts of the host come and go: otherwise it would keep the root file systems of
+/// other containers mounted.
+pub(crate) fn user_mounts(
     config: &ContainerConfig,
     host: &HostConfig,
     data_root: Option<&Path>,
-) -> Result<Vec<UserMount>, RuntimeError> {
-    let mut out: Vec<UserMount> = Vec::new();
-    let mut push = |mut mount: UserMount| {
+    inherited: Vec<MountPoint>,
+) -> Result<Vec<MountPoint>, RuntimeError> {
+    let mut out: Vec<MountPoint> = Vec::new();
+    let mut push = |mut mount: MountPoint| {
         if let Some(root) = data_root {
             follow_host(&mut mount, root)?;
         }
@@ -66,7 +104,7 @@ pub(super) fn user_mounts(
         Ok(())
     };
     for spec in host.binds.iter().flatten() {
-        push(bind(spec)?)?;
+        push(bind(spec, &host.volume_driver)?)?;
     }
     for spec in host.mounts.iter().flatten() {
         push(mount(spec)?)?;
@@ -74,24 +112,38 @@ pub(super) fn user_mounts(
     for (target, options) in host.tmpfs.iter().flatten() {
         let target = clean_target(target).map_err(RuntimeError::TmpfsTarget)?;
         let options: Vec<&str> = options.split(',').filter(|o| !o.is_empty()).collect();
-        push(UserMount {
+        push(MountPoint {
             target,
             read_only: options.contains(&"ro"),
             mode: String::new(),
             source: Source::Tmpfs {
                 options: tmpfs_options(&options)?,
+                hidden: true,
             },
         })?;
     }
-    for (n, target) in config.volumes.iter().flatten().map(|(k, _)| k).enumerate() {
+    let own = out.len();
+    for mount in inherited {
+        match out.iter().position(|m| m.target == mount.target) {
+            None => out.push(mount),
+            // A later one of the same place replaces an earlier.
+            Some(at) if at >= own => out[at] = mount,
+            Some(_) => {}
+        }
+    }
+    for target in config.volumes.iter().flatten().map(|(target, _)| target) {
         let target = clean_target(target).map_err(|cause| RuntimeError::Mount {
             kind: "volume".to_owned(),
             cause,
         })?;
         // What the user mounts there replaces the image's volume.
         if out.iter().all(|m| m.target != target) {
-            out.push(UserMount {
-                source: Source::Anonymous(n),
+            let wish = Wish {
+                driver: host.volume_driver.clone(),
+                ..Wish::default()
+            };
+            out.push(MountPoint {
+                source: volume(wish, true),
                 target,
                 read_only: false,
                 mode: String::new(),
@@ -102,8 +154,18 @@ pub(super) fn user_mounts(
     Ok(out)
 }
 
+/// A volume that is to be made, or is there already.
+pub(super) fn volume(wish: Wish, copy: bool) -> Source {
+    Source::Volume {
+        name: wish.name.clone(),
+        anonymous: wish.name.is_empty(),
+        wish,
+        copy,
+    }
+}
+
 /// Binds around the data root are `rslave` or `rshared` (source: Moby `daemon/volumes_linux.go`).
-fn follow_host(mount: &mut UserMount, root: &Path) -> Result<(), RuntimeError> {
+fn follow_host(mount: &mut MountPoint, root: &Path) -> Result<(), RuntimeError> {
     let Source::Bind {
         path, propagation, ..
     } = &mut mount.source
@@ -128,7 +190,7 @@ fn follow_host(mount: &mut UserMount, root: &Path) -> Result<(), RuntimeError> {
 }
 
 /// Cleans a target lexically: absolute, no `.`, `..` or doubled slashes, not the root itself.
-fn clean_target(target: &str) -> Result<String, MountProblem> {
+pub(super) fn clean_target(target: &str) -> Result<String, MountProblem> {
     if target.is_empty() {
         return Err(MountProblem::NoTarget);
     }
@@ -157,378 +219,138 @@ pub(super) fn clean(path: &str) -> String {
     format!("/{}", parts.join("/"))
 }
 
-fn bind(spec: &str) -> Result<UserMount, RuntimeError> {
-    let bad = || RuntimeError::VolumeSpec(spec.to_owned());
-    let parts: Vec<&str> = spec.split(':').collect();
-    let (source, target, mode) = match parts[..] {
-        [target] => ("", target, ""),
-        [source, target] => (source, target, ""),
-        [source, target, mode] => (source, target, mode),
-        _ => return Err(bad()),
-    };
-    if target.is_empty() || (parts.len() > 1 && source.is_empty()) {
-        return Err(bad());
-    }
-    let parsed = parse_mode(mode).ok_or_else(|| RuntimeError::VolumeMode(mode.to_owned()))?;
-    // `path:ro` is a forgotten target, not a target named ro.
-    if parts.len() == 2 && parse_mode(target).is_some() {
-        return Err(bad());
-    }
-    let kind = if source.starts_with('/') {
-        "bind"
-    } else {
-        "volume"
-    };
-    let because = |cause| RuntimeError::VolumeSpecBecause {
-        spec: spec.to_owned(),
-        kind,
-        cause,
-    };
-    let target = clean_target(target).map_err(because)?;
-    if !source.starts_with('/') {
-        return Err(RuntimeError::NotBuilt {
-            what: match source {
-                "" => format!("anonymous volume '{spec}' in Binds"),
-                name => format!("named volume '{name}'"),
-            },
-            hint: NOT_BUILT,
-        });
-    }
-    if parsed.nocopy {
-        return Err(RuntimeError::VolumeMode(mode.to_owned()));
-    }
-    Ok(UserMount {
-        source: Source::Bind {
-            path: clean(source),
-            propagation: parsed.propagation,
-            recursive: true,
-            create: true,
-        },
-        target,
-        read_only: parsed.read_only,
-        mode: mode.to_owned(),
-    })
-}
-
-#[derive(Default)]
-struct BindMode {
-    read_only: bool,
-    propagation: Option<String>,
-    nocopy: bool,
-}
-
-/// The third part of a bind; each kind of option at most once.
-fn parse_mode(mode: &str) -> Option<BindMode> {
-    let mut out = BindMode::default();
-    let (mut rw, mut label, mut consistency) = (false, false, false);
-    for option in mode.split(',').filter(|_| !mode.is_empty()) {
-        let seen = match option {
-            "ro" | "rw" => {
-                out.read_only = option == "ro";
-                std::mem::replace(&mut rw, true)
-            }
-            "z" | "Z" => std::mem::replace(&mut label, true),
-            "nocopy" => std::mem::replace(&mut out.nocopy, true),
-            "consistent" | "cached" | "delegated" | "default" => {
-                std::mem::replace(&mut consistency, true)
-            }
-            p if PROPAGATION.contains(&p) => out.propagation.replace(p.to_owned()).is_some(),
-            _ => return None,
-        };
-        if seen {
-            return None;
-        }
-    }
-    Some(out)
-}
-
-fn mount(spec: &MountSpec) -> Result<UserMount, RuntimeError> {
+fn mount(spec: &MountSpec) -> Result<MountPoint, RuntimeError> {
     let refuse = |cause| RuntimeError::Mount {
         kind: spec.kind.clone(),
         cause,
     };
     let target = clean_target(&spec.target).map_err(refuse)?;
-    let source = match spec.kind.as_str() {
-        "bind" => {
-            if spec.source.is_empty() {
-                return Err(refuse(MountProblem::NoSource));
-            }
-            if !spec.source.starts_with('/') {
-                return Err(refuse(MountProblem::NotAbsolute(spec.source.clone())));
-            }
-            let option = |key: &str| spec.bind_options.as_ref().and_then(|o| o.get(key));
-            let flag = |key: &str| option(key).and_then(Value::as_bool).unwrap_or(false);
-            let propagation = option("Propagation")
-                .and_then(Value::as_str)
-                .filter(|p| !p.is_empty())
-                .map(str::to_owned);
-            if let Some(p) = propagation.as_deref().filter(|p| !PROPAGATION.contains(p)) {
-                return Err(refuse(MountProblem::Propagation(p.to_owned())));
-            }
-            Source::Bind {
-                path: clean(&spec.source),
-                propagation,
-                recursive: !flag("NonRecursive"),
-                create: flag("CreateMountpoint"),
+    let options = [
+        ("bind", "BindOptions", &spec.bind_options),
+        ("volume", "VolumeOptions", &spec.volume_options),
+        ("tmpfs", "TmpfsOptions", &spec.tmpfs_options),
+    ];
+    if options.iter().any(|(kind, ..)| *kind == spec.kind) {
+        for (kind, field, given) in options {
+            if kind != spec.kind && given.is_some() {
+                return Err(refuse(MountProblem::Extra(field)));
             }
         }
+    }
+    let source = match spec.kind.as_str() {
+        "bind" => bind_source(spec).map_err(refuse)?,
         "tmpfs" => {
             if !spec.source.is_empty() {
-                return Err(refuse(MountProblem::SourceGiven));
+                return Err(refuse(MountProblem::Extra("Source")));
             }
-            let number = |key: &str| {
-                let options = spec.tmpfs_options.as_ref()?;
-                options.get(key)?.as_i64().filter(|n| *n > 0)
-            };
-            let mut options = Vec::new();
-            if let Some(bytes) = number("SizeBytes") {
-                options.push(format!("size={bytes}"));
-            }
-            if let Some(mode) = number("Mode") {
-                options.push(format!("mode={mode:o}"));
-            }
-            if spec.read_only {
-                options.push("ro".to_owned());
-            }
-            let options: Vec<&str> = options.iter().map(String::as_str).collect();
-            Source::Tmpfs {
-                options: tmpfs_options(&options)?,
-            }
+            tmpfs_source(spec)?
         }
-        "volume" => {
-            return Err(RuntimeError::NotBuilt {
-                what: format!("volume mount at {target}"),
-                hint: NOT_BUILT,
-            });
-        }
+        "volume" => volume_source(spec, &target).map_err(refuse)?,
         _ => return Err(refuse(MountProblem::Type)),
     };
-    Ok(UserMount {
+    let is_volume = matches!(source, Source::Volume { .. });
+    Ok(MountPoint {
         source,
         target,
         read_only: spec.read_only,
-        mode: String::new(),
+        mode: if is_volume { VOLUME_MODE } else { "" }.to_owned(),
     })
 }
 
-/// Options of a tmpfs: Docker's safe ones first, each user option replacing its opposite.
-fn tmpfs_options(given: &[&str]) -> Result<Vec<String>, RuntimeError> {
-    const PAIRS: [(&str, &str); 11] = [
-        ("ro", "rw"),
-        ("suid", "nosuid"),
-        ("dev", "nodev"),
-        ("exec", "noexec"),
-        ("sync", "async"),
-        ("mand", "nomand"),
-        ("atime", "noatime"),
-        ("diratime", "nodiratime"),
-        ("relatime", "norelatime"),
-        ("strictatime", "nostrictatime"),
-        ("dirsync", ""),
-    ];
-    const DATA: [&str; 6] = ["mode", "uid", "gid", "size", "nr_inodes", "nr_blocks"];
-    let mut out: Vec<String> = ["noexec", "nosuid", "nodev", "rprivate"]
-        .iter()
-        .map(|o| (*o).to_owned())
-        .collect();
-    for option in given {
-        if let Some((key, value)) = option.split_once('=') {
-            if value.is_empty() || !DATA.contains(&key) {
-                return Err(RuntimeError::TmpfsOption((*option).to_owned()));
-            }
-            out.retain(|o| o.split_once('=').is_none_or(|(k, _)| k != key));
-        } else if PROPAGATION.contains(option) {
-            out.retain(|o| !PROPAGATION.contains(&o.as_str()));
-        } else {
-            let pair = PAIRS.iter().find(|(a, b)| a == option || b == option);
-            let Some((a, b)) = pair.filter(|_| !option.is_empty()) else {
-                return Err(RuntimeError::TmpfsOption((*option).to_owned()));
-            };
-            out.retain(|o| o != a && o != b);
-        }
-        out.push((*option).to_owned());
+fn bind_source(spec: &MountSpec) -> Result<Source, MountProblem> {
+    if spec.source.is_empty() {
+        return Err(MountProblem::NoSource);
     }
-    Ok(out)
-}
-
-/// Refuses what `--mount` may not create: sources that do not exist.
-pub(super) fn check_sources(mounts: &[UserMount]) -> Result<(), RuntimeError> {
-    for m in mounts {
-        if let Source::Bind { path, create, .. } = &m.source
-            && !create
-            && !Path::new(path).exists()
-        {
-            return Err(RuntimeError::Mount {
-                kind: "bind".to_owned(),
-                cause: MountProblem::NoSuchSource(path.clone()),
-            });
+    if !spec.source.starts_with('/') {
+        return Err(MountProblem::NotAbsolute(spec.source.clone()));
+    }
+    let option = |key: &str| spec.bind_options.as_ref().and_then(|o| o.get(key));
+    let flag = |key: &str| option(key).and_then(Value::as_bool).unwrap_or(false);
+    let propagation = option("Propagation")
+        .and_then(Value::as_str)
+        .filter(|p| !p.is_empty())
+        .map(str::to_owned);
+    if let Some(p) = propagation.as_deref().filter(|p| !PROPAGATION.contains(p)) {
+        return Err(MountProblem::Propagation(p.to_owned()));
+    }
+    let all_read_only = flag("ReadOnlyForceRecursive");
+    if all_read_only {
+        // What comes later from elsewhere could be written to.
+        let alone = propagation.as_deref().is_none_or(|p| p == "rprivate");
+        if !spec.read_only || flag("NonRecursive") || flag("ReadOnlyNonRecursive") || !alone {
+            return Err(MountProblem::ForceRecursive);
         }
     }
-    Ok(())
-}
-
-/// Where an anonymous volume's files are.
-pub(super) fn anonymous_dir(files_dir: &Path, n: usize) -> PathBuf {
-    files_dir.join("volumes").join(n.to_string())
-}
-
-/// `linux.rootfsPropagation` that the binds need, if any.
-pub(super) fn rootfs_propagation(mounts: &[UserMount]) -> Option<&'static str> {
-    let has = |names: [&str; 2]| {
-        mounts.iter().any(|m| {
-            matches!(&m.source, Source::Bind { propagation: Some(p), .. }
-                if names.contains(&p.as_str()))
-        })
-    };
-    if has(["shared", "rshared"]) {
-        Some("shared")
-    } else if has(["slave", "rslave"]) {
-        Some("rslave")
-    } else {
-        None
-    }
-}
-
-/// The mount as the OCI specification has it; makes a missing source of `-v`.
-pub(super) fn to_oci(mount: &UserMount, files_dir: &Path) -> Result<Value, RuntimeError> {
-    let bind_mount = |source: &Path, recursive: bool, propagation: &str| {
-        json!({
-            "destination": mount.target, "type": "bind", "source": source,
-            "options": [
-                if recursive { "rbind" } else { "bind" },
-                if mount.read_only { "ro" } else { "rw" },
-                propagation,
-            ],
-        })
-    };
-    Ok(match &mount.source {
-        Source::Bind {
-            path,
-            propagation,
-            recursive,
-            create,
-        } => {
-            let path = Path::new(path);
-            if *create && !path.exists() {
-                std::fs::create_dir_all(path).map_err(RuntimeError::file("create", path))?;
-            }
-            bind_mount(
-                path,
-                *recursive,
-                propagation.as_deref().unwrap_or("rprivate"),
-            )
-        }
-        Source::Anonymous(n) => bind_mount(&anonymous_dir(files_dir, *n), true, "rprivate"),
-        Source::Tmpfs { options } => json!({
-            "destination": mount.target, "type": "tmpfs", "source": "tmpfs", "options": options,
-        }),
+    Ok(Source::Bind {
+        path: clean(&spec.source),
+        propagation,
+        recursive: !flag("NonRecursive"),
+        all_read_only,
+        create: flag("CreateMountpoint"),
     })
 }
 
-/// `Mounts` of inspect and list. Settings that `validate_create` refuses give an empty list.
-pub(crate) fn mount_points(
-    config: &ContainerConfig,
-    host: &HostConfig,
-    files_dir: &Path,
-) -> Vec<Value> {
-    let list = user_mounts(config, host, data_root(files_dir)).unwrap_or_default();
-    // Docker lists a tmpfs of `--mount`, but not one of `--tmpfs`.
-    let by_mount = |target: &str| {
-        let mounts = host.mounts.iter().flatten();
-        mounts
-            .map(|mount| clean(&mount.target))
-            .any(|t| t == target)
+fn tmpfs_source(spec: &MountSpec) -> Result<Source, RuntimeError> {
+    let number = |key: &str| {
+        let options = spec.tmpfs_options.as_ref()?;
+        options.get(key)?.as_i64().filter(|n| *n > 0)
     };
-    list.iter()
-        .filter(|m| !matches!(m.source, Source::Tmpfs { .. }) || by_mount(&m.target))
-        .map(|m| match &m.source {
-            Source::Bind {
-                path, propagation, ..
-            } => json!({
-                "Type": "bind", "Source": path, "Destination": m.target, "Mode": m.mode,
-                "RW": !m.read_only,
-                "Propagation": propagation.as_deref().unwrap_or("rprivate"),
-            }),
-            Source::Anonymous(n) => json!({
-                "Type": "volume", "Name": n.to_string(),
-                "Source": anonymous_dir(files_dir, *n), "Destination": m.target,
-                "Driver": "local", "Mode": "", "RW": true, "Propagation": "",
-            }),
-            Source::Tmpfs { .. } => json!({
-                "Type": "tmpfs", "Source": "", "Destination": m.target, "Mode": "",
-                "RW": !m.read_only, "Propagation": "",
-            }),
-        })
-        .collect()
+    let mut options = Vec::new();
+    if let Some(bytes) = number("SizeBytes") {
+        options.push(format!("size={bytes}"));
+    }
+    if let Some(mode) = number("Mode") {
+        options.push(format!("mode={mode:o}"));
+    }
+    if spec.read_only {
+        options.push("ro".to_owned());
+    }
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    Ok(Source::Tmpfs {
+        options: tmpfs_options(&options)?,
+        hidden: false,
+    })
+}
+
+fn volume_source(spec: &MountSpec, target: &str) -> Result<Source, MountProblem> {
+    if spec.source.is_empty() && spec.read_only {
+        return Err(MountProblem::AnonymousReadOnly);
+    }
+    let given = spec.volume_options.as_ref().unwrap_or(&Value::Null);
+    if given["Subpath"]
+        .as_str()
+        .is_some_and(|path| !path.is_empty())
+    {
+        return Err(MountProblem::Subpath(target.to_owned()));
+    }
+    let map = |value: &Value| -> Option<BTreeMap<String, String>> {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let object = value.as_object()?;
+        Some(object.iter().map(|(k, v)| (k.clone(), text(v))).collect())
+    };
+    let driver = &given["DriverConfig"];
+    let wish = Wish {
+        name: spec.source.clone(),
+        driver: driver["Name"].as_str().unwrap_or(LOCAL).to_owned(),
+        labels: map(&given["Labels"]),
+        options: map(&driver["Options"]),
+    };
+    let nocopy = given["NoCopy"].as_bool().unwrap_or(false);
+    Ok(volume(wish, !nocopy))
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
-    fn binds(list: &[&str]) -> Result<Vec<UserMount>, RuntimeError> {
+    fn binds(list: &[&str]) -> Result<Vec<MountPoint>, RuntimeError> {
         let host = HostConfig {
             binds: Some(list.iter().map(|s| (*s).to_owned()).collect()),
             ..Default::default()
         };
-        user_mounts(&ContainerConfig::default(), &host, None)
-    }
-
-    #[test]
-    fn binds_with_options() {
-        let m = binds(&["/a/../b:/x//y:ro,z,rslave", "/c:/d"]).unwrap();
-        assert_eq!(m[0].target, "/d");
-        assert!(!m[0].read_only);
-        assert_eq!((m[1].target.as_str(), m[1].read_only), ("/x/y", true));
-        assert!(
-            matches!(&m[1].source, Source::Bind { path, propagation: Some(p), .. }
-            if path == "/b" && p == "rslave")
-        );
-        assert_eq!(rootfs_propagation(&m), Some("rslave"));
-    }
-
-    #[test]
-    fn bad_binds_in_dockers_words() {
-        for (given, text) in [
-            ("/a:/b:ro:x", "invalid volume specification: '/a:/b:ro:x'"),
-            ("/a:ro", "invalid volume specification: '/a:ro'"),
-            (":/b", "invalid volume specification: ':/b'"),
-            ("/a:", "invalid volume specification: '/a:'"),
-            ("/a:/b:wrong", "invalid mode: wrong"),
-            ("/a:/b:ro,rw", "invalid mode: ro,rw"),
-            (
-                "/a:b",
-                "invalid volume specification: '/a:b': invalid mount config for type \"bind\": invalid mount path: 'b' mount path must be absolute",
-            ),
-            (
-                "/a:/",
-                "invalid volume specification: '/a:/': invalid mount config for type \"bind\": invalid specification: destination can't be '/'",
-            ),
-        ] {
-            let e = binds(&[given]).unwrap_err();
-            assert_eq!(e.to_string(), text);
-            assert_eq!(e.kind().status(), 400);
-        }
-        let e = binds(&["/a:/x", "/b:/x/"]).unwrap_err();
-        assert_eq!(e.to_string(), "Duplicate mount point: /x");
-        let e = binds(&["data:/x"]).unwrap_err();
-        assert!(
-            e.to_string()
-                .starts_with("named volume 'data' is not built yet"),
-            "{e}"
-        );
-    }
-
-    #[test]
-    fn tmpfs_defaults_yield_to_options() {
-        let o = tmpfs_options(&["exec", "size=1m", "size=2m", "uid=5"]).unwrap();
-        assert_eq!(
-            o,
-            ["nosuid", "nodev", "rprivate", "exec", "size=2m", "uid=5"]
-        );
-        let e = tmpfs_options(&["bogus"]).unwrap_err();
-        assert_eq!(e.to_string(), "invalid tmpfs option [\"bogus\"]");
-        assert!(tmpfs_options(&["size="]).is_err());
+        user_mounts(&ContainerConfig::default(), &host, None, Vec::new())
     }
 
     #[test]
@@ -542,7 +364,7 @@ mod tests {
                 binds: Some(vec![bind.to_owned()]),
                 ..HostConfig::default()
             };
-            let list = user_mounts(&ContainerConfig::default(), &host, Some(root))?;
+            let list = user_mounts(&ContainerConfig::default(), &host, Some(root), Vec::new())?;
             match &list[0].source {
                 Source::Bind { propagation, .. } => Ok(propagation.clone()),
                 other => panic!("{other:?}"),
@@ -577,12 +399,13 @@ mod tests {
                 kind: kind.into(),
                 source: source.into(),
                 target: target.into(),
-                tmpfs_options: Some(json!({"SizeBytes": 4096, "Mode": 0o700})),
+                // Another type's are refused first.
+                tmpfs_options: (kind != "bind").then(|| json!({"SizeBytes": 4096, "Mode": 0o700})),
                 ..Default::default()
             })
         };
         let m = of("tmpfs", "", "/t").unwrap();
-        assert!(matches!(m.source, Source::Tmpfs { options }
+        assert!(matches!(m.source, Source::Tmpfs { options, .. }
             if options.contains(&"size=4096".to_owned()) && options.contains(&"mode=700".to_owned())));
         assert_eq!(
             of("bind", "", "/t").unwrap_err().to_string(),
@@ -592,26 +415,102 @@ mod tests {
             of("bogus", "/a", "/t").unwrap_err().to_string(),
             "invalid mount config for type \"bogus\": mount type unknown"
         );
-        let m = of("bind", "/nosuchdirectory/x", "/t").unwrap();
+        let m = of("volume", "vv", "/t").unwrap_err().to_string();
         assert_eq!(
-            check_sources(&[m]).unwrap_err().to_string(),
-            "invalid mount config for type \"bind\": bind source path does not exist: /nosuchdirectory/x"
-        );
-        assert!(
-            of("volume", "v", "/t")
-                .unwrap_err()
-                .to_string()
-                .contains("not built yet")
+            m,
+            "invalid mount config for type \"volume\": field TmpfsOptions must not be specified"
         );
     }
 
     #[test]
-    fn a_bind_replaces_the_images_volume() {
+    fn volumes_of_binds_and_mounts() {
+        let list = binds(&["data:/x:ro", "/own", "more:/deep/y:nocopy"]).unwrap();
+        let shown: Vec<_> = list
+            .iter()
+            .map(|m| match &m.source {
+                Source::Volume {
+                    name,
+                    anonymous,
+                    copy,
+                    ..
+                } => (
+                    m.target.as_str(),
+                    name.as_str(),
+                    *anonymous,
+                    *copy,
+                    m.mode.as_str(),
+                ),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                ("/x", "data", false, true, "ro"),
+                ("/own", "", true, true, "z"),
+                ("/deep/y", "more", false, false, "nocopy"),
+            ]
+        );
+        let spec = |source: &str, options: Value| MountSpec {
+            kind: "volume".into(),
+            source: source.into(),
+            target: "/t".into(),
+            read_only: source.is_empty(),
+            volume_options: Some(options),
+            ..Default::default()
+        };
+        let options = json!({"NoCopy": true, "Labels": {"a": "b"},
+            "DriverConfig": {"Name": "x", "Options": {"o": "ro"}}});
+        let Source::Volume { wish, copy, .. } = mount(&spec("vv", options)).unwrap().source else {
+            panic!("no volume");
+        };
+        assert!(!copy);
+        assert_eq!((wish.name.as_str(), wish.driver.as_str()), ("vv", "x"));
+        assert_eq!(wish.labels.unwrap()["a"], "b");
+        assert_eq!(wish.options.unwrap()["o"], "ro");
+        let error = mount(&spec("", Value::Null)).unwrap_err().to_string();
+        assert!(error.ends_with("must not set ReadOnly mode when using anonymous volumes"));
+        let error = mount(&spec("vv", json!({"Subpath": "a"}))).unwrap_err();
+        assert!(error.to_string().contains("Subpath"), "{error}");
+    }
+
+    #[test]
+    fn read_only_with_all_below_stands_alone() {
+        let bind = |read_only, options: Value| {
+            mount(&MountSpec {
+                kind: "bind".into(),
+                source: "/a".into(),
+                target: "/t".into(),
+                read_only,
+                bind_options: Some(options),
+                ..Default::default()
+            })
+        };
+        let force = json!({"ReadOnlyForceRecursive": true});
+        assert!(matches!(
+            bind(true, force.clone()).unwrap().source,
+            Source::Bind {
+                all_read_only: true,
+                ..
+            }
+        ));
+        assert!(bind(false, force).is_err());
+        for more in [
+            json!({"ReadOnlyForceRecursive": true, "NonRecursive": true}),
+            json!({"ReadOnlyForceRecursive": true, "Propagation": "rshared"}),
+        ] {
+            assert!(bind(true, more).is_err());
+        }
+    }
+
+    #[test]
+    fn a_bind_replaces_the_images_volume_and_an_inherited_one() {
         let config = ContainerConfig {
             volumes: Some(
                 [
                     ("/data".to_owned(), json!({})),
                     ("/z".to_owned(), json!({})),
+                    ("/from".to_owned(), json!({})),
                 ]
                 .into(),
             ),
@@ -621,9 +520,18 @@ mod tests {
             binds: Some(vec!["/srv:/data".into()]),
             ..Default::default()
         };
-        let points = mount_points(&config, &host, Path::new("/f"));
-        assert_eq!(points.len(), 2);
-        assert_eq!(points[0]["Type"], "bind");
-        assert_eq!(points[1]["Source"], "/f/volumes/1");
+        let inherited = binds(&["one:/data", "two:/from"]).unwrap();
+        let list = user_mounts(&config, &host, None, inherited).unwrap();
+        let of = |target: &str| &list.iter().find(|m| m.target == target).unwrap().source;
+        assert_eq!(list.len(), 3);
+        assert!(matches!(of("/data"), Source::Bind { path, .. } if path == "/srv"));
+        assert!(matches!(of("/from"), Source::Volume { name, .. } if name == "two"));
+        assert!(matches!(
+            of("/z"),
+            Source::Volume {
+                anonymous: true,
+                ..
+            }
+        ));
     }
 }

@@ -10,12 +10,13 @@ use serde_json::{Map, Value, json};
 use super::cgroup::{self, cgroup_layout};
 use super::error::RuntimeError;
 use super::files;
-use super::mounts::{self, UserMount};
+use super::mount_oci;
+use super::mounts::{self, MountPoint};
 use super::network::{Network, Shared, is_host, joined};
 use super::rootfs::Rootfs;
 use super::security::{self, SeccompChoice};
 use super::user::{self, ExecUser};
-use super::{caps, cdi, devices, limits, seccomp, volumes};
+use super::{caps, cdi, devices, limits, propagation, seccomp, volumes};
 use crate::api::types::{ContainerConfig, HostConfig, Ulimit};
 
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -35,8 +36,12 @@ pub(crate) struct SpecInput<'a> {
     pub(crate) host: &'a HostConfig,
     /// Mounted root file system.
     pub(crate) rootfs: &'a Path,
-    /// The container's directory: hosts, hostname, resolv.conf and anonymous volumes are made here.
+    /// The container's directory: hosts, hostname and resolv.conf are made here.
     pub(crate) files_dir: &'a Path,
+    /// What is mounted, its volumes made.
+    pub(crate) mounts: &'a [MountPoint],
+    /// Folder of all volumes.
+    pub(crate) volumes_dir: &'a Path,
     /// `default-ulimits` of daemon.json, by name.
     pub(crate) default_ulimits: &'a BTreeMap<String, Ulimit>,
     /// Absolute control group that the daemon's containers are below.
@@ -92,17 +97,18 @@ pub(crate) fn prepare(input: &SpecInput<'_>) -> Result<Prepared, RuntimeError> {
     check_working_dir(&rootfs, config)?;
     let hostname = hostname(input, network);
     let mut args = arguments(config)?;
-    let user_mounts = mounts::user_mounts(config, host, mounts::data_root(input.files_dir))?;
-    mounts::check_sources(&user_mounts)?;
-    volumes::prepare(&user_mounts, &rootfs, input.files_dir)?;
+    let user_mounts = input.mounts;
+    mount_oci::check_sources(user_mounts)?;
+    volumes::prepare(user_mounts, &rootfs, input.files_dir)?;
     let etc = match &input.shared.etc {
         Some(folder) => files::of(folder),
         None => files::write(input.files_dir, config, host, network, &hostname)?,
     };
-    let mut mounts = default_mounts(host, input.shared, &user_mounts);
+    let mut mounts = default_mounts(host, input.shared, user_mounts);
     let mut own = Vec::new();
-    for m in &user_mounts {
-        own.push((m.target.as_str(), mounts::to_oci(m, input.files_dir)?));
+    for m in user_mounts {
+        let oci = mount_oci::to_oci(m, input.files_dir, input.volumes_dir)?;
+        own.push((m.target.as_str(), oci));
     }
     for (target, path) in &etc.binds {
         if user_mounts.iter().all(|m| m.target != *target) {
@@ -168,7 +174,8 @@ pub(crate) fn prepare(input: &SpecInput<'_>) -> Result<Prepared, RuntimeError> {
     if !devices.nodes.is_empty() {
         linux["devices"] = Value::Array(devices.nodes);
     }
-    if let Some(propagation) = mounts::rootfs_propagation(&user_mounts) {
+    let data_root = mounts::data_root(input.files_dir);
+    if let Some(propagation) = propagation::of_rootfs(user_mounts, data_root)? {
         linux["rootfsPropagation"] = json!(propagation);
     }
     if !host.privileged {
@@ -386,7 +393,7 @@ pub(super) fn namespaces(
 }
 
 /// The mounts of every container, but those that the user mounts over.
-fn default_mounts(host: &HostConfig, shared: &Shared, user: &[UserMount]) -> Vec<Value> {
+fn default_mounts(host: &HostConfig, shared: &Shared, user: &[MountPoint]) -> Vec<Value> {
     let system = if host.privileged { "rw" } else { "ro" };
     let shm_size = if host.shm_size > 0 {
         host.shm_size

@@ -6,7 +6,7 @@ use super::cgroup::cgroup_layout;
 use super::error::RuntimeError;
 use super::limits::{self, HostFacts};
 use super::network::{Network, Shared, is_host};
-use super::{caps, cdi, devices, files, mounts, security, spec, update};
+use super::{caps, cdi, devices, files, mount_oci, mounts, security, spec, update};
 use crate::api::types::{ContainerConfig, HostConfig};
 
 /// Checks settings (the image's merged in) and gives warnings for the client. Only the host is
@@ -82,7 +82,8 @@ pub(crate) fn validate_create(
     for request in host.device_requests.iter().flatten() {
         cdi::check(request)?;
     }
-    mounts::check_sources(&mounts::user_mounts(config, host, Some(data_root))?)?;
+    let mounts = mounts::user_mounts(config, host, Some(data_root), Vec::new())?;
+    mount_oci::check_sources(&mounts)?;
     Ok(warnings)
 }
 
@@ -163,9 +164,6 @@ fn refuse_unbuilt(host: &HostConfig) -> Result<(), RuntimeError> {
             format!("publishing ports ({})", ports.join(", ")),
             "use --network host",
         );
-    }
-    if let Some(from) = host.volumes_from.iter().flatten().next() {
-        return refuse(format!("volumes-from {from}"), "use bind mounts");
     }
     if let Some(link) = host.links.iter().flatten().next() {
         return refuse(format!("link {link}"), "use --network host");

@@ -151,6 +151,8 @@ impl Case {
             host,
             rootfs: &self.path("rootfs"),
             files_dir: &files,
+            mounts: &old_mounts(config, host, &files),
+            volumes_dir: &self.path("volumes"),
             default_ulimits: &self.defaults,
             cgroup_parent: &self.parent,
             init_binary: Some(&self.path("init")),
