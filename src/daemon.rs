@@ -23,6 +23,7 @@ use crate::events::Events;
 use crate::image::ImageStore;
 use crate::logs::LogCounters;
 use crate::registry::Registries;
+use crate::network::Networks;
 use crate::runtime::{self, OciRuntime};
 use crate::supervisor::Supervisor;
 use crate::volume::VolumeStore;
@@ -47,6 +48,7 @@ pub(crate) struct Daemon {
     pub(crate) log_counters: Arc<LogCounters>,
     pub(crate) delivery: Arc<Delivery>,
     pub(crate) webhooks: Webhooks,
+    pub(crate) networks: Arc<Networks>,
     /// Control group that containers are below.
     pub(crate) cgroup_parent: String,
     /// Id in `/info`; made at the first start on a data root.

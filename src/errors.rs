@@ -5,6 +5,8 @@
 pub(crate) enum ErrorKind {
     /// 400
     Invalid,
+    /// 403
+    Forbidden,
     /// 404
     NotFound,
     /// 409
@@ -26,6 +28,7 @@ impl ErrorKind {
     pub(crate) fn status(self) -> u16 {
         match self {
             Self::Invalid => 400,
+            Self::Forbidden => 403,
             Self::NotFound => 404,
             Self::Conflict => 409,
             Self::TooLarge => 413,
@@ -54,6 +57,9 @@ impl ApiError {
     }
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Invalid, message)
+    }
+    pub(crate) fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Forbidden, message)
     }
     pub(crate) fn not_found(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::NotFound, message)

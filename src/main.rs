@@ -14,6 +14,7 @@ mod logs;
 mod metrics;
 mod net;
 mod registry;
+mod network;
 mod runtime;
 mod supervisor;
 mod volume;

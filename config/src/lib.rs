@@ -16,6 +16,7 @@ mod log;
 mod model;
 mod registries;
 mod streams;
+mod network;
 mod tls;
 mod webhook;
 
@@ -23,6 +24,7 @@ pub use check::ULIMITS;
 pub use error::{ConfigError, ConfigErrors, Origin, Warning};
 pub use flags::Flags;
 pub use load::{DEFAULT_FILE, Reloaded, load, parse_text};
+pub use network::{Bridge, DEFAULT_MTU, Network, Pool};
 pub use model::{Address, Config, Host, IpcMode, LogFormat, LogLevel, Runtime, Tls, Ulimit};
 pub use registries::{Cidr, Insecure};
 pub use streams::{ExtraStream, ExtraStreams};

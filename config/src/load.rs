@@ -205,7 +205,7 @@ fn resolve(file: &File, flags: &Flags, errors: &mut Errors, warnings: &mut Vec<W
             .text("group", flags.group.as_ref())
             .map(|(_, text)| text.to_owned())
             .filter(|group| !group.is_empty()),
-        no_bridge: bridge(&source, flags, warnings),
+        network: crate::network::network(&source, flags, errors),
         default_ipc_mode: source
             .text("default-ipc-mode", flags.default_ipc_mode.as_ref())
             .map_or(IpcMode::Private, |(origin, text)| {
@@ -291,27 +291,6 @@ fn cdi_spec_dirs(source: &Source<'_>, errors: &mut Errors) -> Vec<PathBuf> {
         .into_iter()
         .map(|(origin, text)| check::path(origin, KEY, Path::new(text), errors))
         .collect()
-}
-
-/// Whether there is to be no bridge. Another value asks for what is not built: one warning.
-fn bridge(source: &Source<'_>, flags: &Flags, warnings: &mut Vec<Warning>) -> bool {
-    match source.text("bridge", flags.bridge.as_ref()) {
-        Some((_, "none")) => true,
-        None | Some((_, "")) => false,
-        Some((_, other)) => {
-            warnings.push(Warning {
-                line: source
-                    .file
-                    .line("bridge")
-                    .filter(|_| flags.bridge.is_none()),
-                key: "bridge".to_owned(),
-                text: format!(
-                    "{other} is without effect: container networks are not built in this version"
-                ),
-            });
-            false
-        }
-    }
 }
 
 fn ulimits(
@@ -501,7 +480,6 @@ impl Config {
             "pidfile" => one(&mut self.pidfile, &new.pidfile, apply),
             "hosts" => one(&mut self.hosts, &new.hosts, apply),
             "group" => one(&mut self.group, &new.group, apply),
-            "bridge" => one(&mut self.no_bridge, &new.no_bridge, apply),
             "default-ipc-mode" => one(&mut self.default_ipc_mode, &new.default_ipc_mode, apply),
             "default-cgroupns-mode" => one(
                 &mut self.default_cgroupns_mode,
@@ -540,6 +518,8 @@ impl Config {
                 apply,
             ),
             "default-ulimits" => one(&mut self.default_ulimits, &new.default_ulimits, apply),
+            // They hold from a start on.
+            key if crate::network::KEYS.contains(&key) => self.network.differs(&new.network, key),
             _ => false,
         }
     }

@@ -87,8 +87,8 @@ fn samples_are_right() {
             hard: 65536
         }
     );
-    // exec-opts, storage-driver, default-address-pools, features
-    sample(include_str!("../samples/docker.json"), 4);
+    // exec-opts, storage-driver, features
+    sample(include_str!("../samples/docker.json"), 3);
     // Every sample in the folder is tested above.
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples");
     assert_eq!(std::fs::read_dir(folder).unwrap().count(), 5);
@@ -515,14 +515,15 @@ fn defaults_by_driver() {
 
 #[test]
 fn bridge_and_ipc_mode() {
-    for (text, none, warned) in [
-        (r#"{"bridge": "none"}"#, true, 0),
-        (r#"{"bridge": ""}"#, false, 0),
-        (r#"{"bridge": "docker0"}"#, false, 1),
-        ("{}", false, 0),
+    let existing = crate::Bridge::Existing("docker0".to_owned());
+    for (text, bridge) in [
+        (r#"{"bridge": "none"}"#, crate::Bridge::None),
+        (r#"{"bridge": ""}"#, crate::Bridge::Own),
+        (r#"{"bridge": "docker0"}"#, existing),
+        ("{}", crate::Bridge::Own),
     ] {
         let (config, warnings) = parse(text);
-        assert_eq!((config.no_bridge, warnings.len()), (none, warned), "{text}");
+        assert_eq!((config.network.bridge, warnings.len()), (bridge, 0), "{text}");
     }
     let (config, _) = parse(r#"{"default-ipc-mode": "shareable"}"#);
     assert_eq!(config.default_ipc_mode, IpcMode::Shareable);
@@ -562,7 +563,12 @@ fn every_used_key_can_be_reloaded() {
     let (new, _) = parse(
         r#"{"log-driver": "none", "log-opts": {"tag": "x"}, "log-level": "warn", "log-format": "json", "raw-logs": true,
             "debug": true, "live-restore": false, "data-root": "/d", "exec-root": "/e", "group": "g", "labels": ["a=b"],
-            "bridge": "none", "default-ipc-mode": "shareable", "default-cgroupns-mode": "host", "cdi-spec-dirs": ["/c"],
+            "bridge": "none", "bip": "10.1.0.1/24", "fixed-cidr": "10.1.0.0/25", "fixed-cidr-v6": "fd00::/64", "ipv6": true,
+            "default-gateway": "10.1.0.9", "default-gateway-v6": "fd00::9", "icc": false, "ip": "127.0.0.1", "ip-forward": false,
+            "ip-masq": false, "iptables": false, "ip6tables": false, "mtu": 1400, "userland-proxy": false, "dns": ["10.0.0.53"],
+            "default-address-pools": [{"base": "10.9.0.0/16", "size": 24}], "dns-opts": ["rotate"], "dns-search": ["x"],
+            "default-network-opts": {"bridge": {"a": "b"}}, "host-gateway-ip": "10.1.0.1", "host-gateway-ips": ["10.1.0.1"],
+            "default-ipc-mode": "shareable", "default-cgroupns-mode": "host", "cdi-spec-dirs": ["/c"],
             "log-drivers": {"none": {}}, "log-spool-size": "1m", "metrics-addr": ":1", "tlsverify": false, "tlscert": "/c", "tlskey": "/k",
             "tlscacert": "/a", "default-runtime": "r", "runtimes": {"r": {"path": "/r"}}, "shutdown-timeout": 1, "default-stop-timeout": 1,
             "default-ulimits": {"core": {"Soft": 0, "Hard": 0}}, "log-streams": ["exec"], "webhook": {"url": "http://h/"},
@@ -582,9 +588,10 @@ fn every_used_key_can_be_reloaded() {
             &new
         };
         assert!(config.take(new, key.name, true), "{}", key.name);
-        // TLS is one value of the configuration, and a reload never changes it.
+        // TLS and networks are one value of the configuration each, and a reload never changes them.
+        let whole = key.name.starts_with("tls") || crate::network::KEYS.contains(&key.name);
         assert!(
-            !config.take(new, key.name, true) || key.name.starts_with("tls") && !used.live,
+            !config.take(new, key.name, true) || whole && !used.live,
             "{}",
             key.name
         );
@@ -603,5 +610,33 @@ proptest! {
         value in prop::sample::select(vec!["1", "\"x\"", "[]", "[1]", "[{}]", "{}", "{\"a\": {}}", "{\"a\": 1}", "null", "true", "[\"é=\"]"]),
     ) {
         let _ = parse_text(format!("{{\"{key}\": {value}}}").as_bytes(), None, &Flags::default());
+    }
+}
+
+#[test]
+fn networks() {
+    let (config, warnings) = parse(
+        r#"{"bip": "10.1.0.1/24", "fixed-cidr": "10.1.0.128/25", "mtu": 1400, "icc": false, "dns": ["10.0.0.53"],
+            "default-address-pools": [{"base": "10.9.0.0/16", "size": 24}],
+            "default-network-opts": {"bridge": {"com.docker.network.driver.mtu": 1300}}, "userland-proxy": false}"#,
+    );
+    assert!(warnings.is_empty(), "{warnings:?}");
+    let network = &config.network;
+    assert_eq!(network.bip.unwrap().to_string(), "10.1.0.1/24");
+    assert_eq!((network.mtu, network.icc, network.proxy), (1400, false, false));
+    assert_eq!(network.pools[0].size, 24);
+    assert_eq!(network.default_options["com.docker.network.driver.mtu"], "1300");
+    for (text, part) in [
+        (r#"{"bip": "10.1.0.1"}"#, "10.1.0.1 is not an address with a prefix length"),
+        (r#"{"bip": "10.1.0.1/24", "bridge": "br0"}"#, "mutually exclusive"),
+        (r#"{"bip": "10.1.0.1/24", "fixed-cidr": "10.2.0.0/24"}"#, "not in the subnet"),
+        (r#"{"mtu": 12}"#, "invalid MTU: 12"),
+        (r#"{"dns": ["x"]}"#, "x is not an ip address"),
+        (r#"{"ip": "x"}"#, "x is not an IP address of this host"),
+        (r#"{"default-address-pools": [{"base": "10.9.0.0/16", "size": 8}]}"#, "it is no pool"),
+        (r#"{"default-network-opts": {"overlay": {}}}"#, "no network driver overlay"),
+    ] {
+        let error = parse_text(text.as_bytes(), None, &Flags::default()).unwrap_err();
+        assert!(error.to_string().contains(part), "{error}");
     }
 }

@@ -144,8 +144,8 @@ pub struct Config {
     pub hosts: Vec<Host>,
     /// group of the sockets; `None`: `docker` if there is such a group, else root's
     pub group: Option<String>,
-    /// `bridge` is `none`: nobody expects a network of containers that name none
-    pub no_bridge: bool,
+    /// networks of containers
+    pub network: crate::Network,
     /// IPC mode of containers that name none
     pub default_ipc_mode: IpcMode,
     /// `host` or `private`: control group namespace of containers that name none; `None`: what suits the host

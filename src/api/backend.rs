@@ -11,7 +11,7 @@ use super::router::{Backend, Route, Router};
 use super::server::{self, Limits, Listener};
 use super::{
     attach, containers, df, events, exec, images, lifecycle, load, log_check, log_test, logs,
-    networks, registry, save, spool, system, volumes, wait,
+    network_create, networks, registry, save, spool, system, volumes, wait,
 };
 use crate::daemon::Daemon;
 use crate::errors::ApiError;
@@ -86,8 +86,15 @@ impl Backend for Api {
             }
             Route::NetworkList => reply::json(StatusCode::OK, &networks::list(daemon, &request)?),
             Route::NetworkInspect => {
-                reply::json(StatusCode::OK, &networks::inspect(daemon, &name)?)
+                reply::json(StatusCode::OK, &networks::inspect(daemon, &name, &request)?)
             }
+            Route::NetworkCreate => network_create::create(daemon, &mut request).await?,
+            Route::NetworkRemove => network_create::remove(daemon, &name).await?,
+            Route::NetworkConnect => network_create::connect(daemon, &name, &mut request).await?,
+            Route::NetworkDisconnect => {
+                network_create::disconnect(daemon, &name, &mut request).await?
+            }
+            Route::NetworkPrune => network_create::prune(daemon, &request).await?,
             Route::VolumeList => volumes::list(daemon, &request)?,
             Route::VolumeInspect => volumes::inspect(daemon, &name)?,
             Route::VolumeCreate => volumes::create(daemon, &mut request).await?,

@@ -24,6 +24,7 @@ pub(crate) mod log_check;
 mod log_test;
 mod logs;
 mod logs_query;
+mod network_create;
 mod networks;
 pub(crate) mod query;
 mod registry;

@@ -1,30 +1,21 @@
-//! Networks and plugins, as far as clients ask for them before those are built: lists
-//! that tell what there is, and the 404 that `docker inspect NAME` expects while it searches.
+//! `GET /networks...`, and plugins as far as clients ask for them while they search.
 
 use std::collections::BTreeMap;
 
 use regex::Regex;
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
 
 use super::filters::Filters;
 use super::request::Request;
+use super::time;
+use crate::container::time::rfc3339;
 use crate::daemon::Daemon;
 use crate::errors::ApiError;
+use crate::network::model::{Network, Pool};
+use crate::network::netlink::mac_text;
 
 /// Keys of `docker network ls --filter`.
 const LIST_KEYS: &[&str] = &["dangling", "driver", "id", "label", "name", "scope", "type"];
-
-/// Networks that a container may be in: `bridge`, the default, which has only loopback so far,
-/// `host` and `none`. (docs: Engine API `NetworkResource`.)
-fn all(daemon: &Daemon) -> Vec<Value> {
-    let bridge = (!daemon.settings().no_bridge).then_some("bridge");
-    bridge
-        .into_iter()
-        .chain(["host", "none"])
-        .map(network)
-        .collect()
-}
 
 /// `GET /networks`.
 ///
@@ -32,10 +23,16 @@ fn all(daemon: &Daemon) -> Vec<Value> {
 /// 400 for an unknown filter or a bad value.
 pub(crate) fn list(daemon: &Daemon, request: &Request) -> Result<Vec<Value>, ApiError> {
     let filters = Filters::parse(request.query.text("filters"))?;
-    filtered(all(daemon), &filters)
+    let used = |network: &Network| !daemon.networks.members(&network.id).is_empty();
+    let networks = filtered(daemon.networks.all(), &filters, used)?;
+    Ok(networks.iter().map(shown).collect())
 }
 
-fn filtered(networks: Vec<Value>, filters: &Filters) -> Result<Vec<Value>, ApiError> {
+fn filtered(
+    mut networks: Vec<Network>,
+    filters: &Filters,
+    used: impl Fn(&Network) -> bool,
+) -> Result<Vec<Network>, ApiError> {
     filters.validate(LIST_KEYS)?;
     let dangling = filters.boolean("dangling")?;
     for kind in filters.get("type") {
@@ -50,89 +47,115 @@ fn filtered(networks: Vec<Value>, filters: &Filters) -> Result<Vec<Value>, ApiEr
         // What is no expression matches nothing, as in Docker.
         names.extend(Regex::new(name));
     }
-    let text = |network: &Value, key: &str| network[key].as_str().unwrap_or_default().to_owned();
-    let wanted = |network: &Value| {
-        let name = text(network, "Name");
-        (!filters.has("name") || names.iter().any(|pattern| pattern.is_match(&name)))
-            && filters.exact("driver", &text(network, "Driver"))
-            && filters.prefix("id", &text(network, "Id"))
-            && filters.exact("scope", &text(network, "Scope"))
-            && filters.exact("type", "builtin")
-            && filters.labels("label", &BTreeMap::new())
-            // Those that always exist are never left over.
-            && dangling != Some(true)
-    };
-    Ok(networks.into_iter().filter(wanted).collect())
+    networks.retain(|network| {
+        let kind = if network.is_predefined() {
+            "builtin"
+        } else {
+            "custom"
+        };
+        let left_over = !network.is_predefined() && !used(network);
+        (!filters.has("name") || names.iter().any(|pattern| pattern.is_match(&network.name)))
+            && filters.exact("driver", network.driver.as_str())
+            && filters.prefix("id", &network.id)
+            && filters.exact("scope", "local")
+            && filters.exact("type", kind)
+            && filters.labels("label", &network.labels)
+            && dangling.is_none_or(|wanted| wanted == left_over)
+    });
+    Ok(networks)
 }
 
 /// `GET /networks/{name}`: with the containers that run in it.
 ///
 /// # Errors
-/// 404 `network x not found`.
-pub(crate) fn inspect(daemon: &Daemon, name: &str) -> Result<Value, ApiError> {
-    let mut network = find(all(daemon), name)?;
-    let mut members = Map::new();
-    for container in daemon.containers.all() {
-        if let Some(member) = container.network_member(network["Name"].as_str().unwrap_or_default())
-        {
-            let endpoint = json!({
-                "Name": member,
-                "EndpointID": "",
-                "MacAddress": "",
-                "IPv4Address": "",
-                "IPv6Address": "",
-            });
-            members.insert(container.id.clone(), endpoint);
-        }
+/// 404 `network x not found`, 400 for an id's beginning that several have.
+pub(crate) fn inspect(daemon: &Daemon, name: &str, request: &Request) -> Result<Value, ApiError> {
+    let scope = request.query.text("scope");
+    if !matches!(scope, "" | "local") {
+        return Err(ApiError::not_found(format!("network {name} not found")));
     }
-    network["Containers"] = Value::Object(members);
-    Ok(network)
+    let network = daemon.networks.find(name)?;
+    let mut value = shown(&network);
+    let mut members = Map::new();
+    for sandbox in daemon.networks.members(&network.id) {
+        let Some(endpoint) = sandbox.endpoint(&network.id) else {
+            continue;
+        };
+        // Its name now.
+        let name = daemon
+            .find(&sandbox.container)
+            .map_or_else(|_| sandbox.name.clone(), |container| container.name());
+        let text = |net: Option<String>| net.unwrap_or_default();
+        let member = json!({
+            "Name": name,
+            "EndpointID": endpoint.id,
+            "MacAddress": text(endpoint.mac.map(mac_text)),
+            "IPv4Address": text(endpoint.ipv4.map(|net| net.to_string())),
+            "IPv6Address": text(endpoint.ipv6.map(|net| net.to_string())),
+        });
+        members.insert(sandbox.container.clone(), member);
+    }
+    value["Containers"] = Value::Object(members);
+    if request.query.flag("verbose") {
+        // Of swarm's services, which there are none of.
+        value["Services"] = json!({});
+    }
+    Ok(value)
 }
 
-/// By name, id, or unique beginning of an id.
-fn find(networks: Vec<Value>, name: &str) -> Result<Value, ApiError> {
-    let is = |network: &Value| network["Name"] == name || network["Id"] == name;
-    let begins = |network: &Value| {
-        let id = network["Id"].as_str().unwrap_or_default();
-        !name.is_empty() && id.starts_with(name)
-    };
-    networks
-        .iter()
-        .find(|network| is(network))
-        .or_else(|| networks.iter().find(|network| begins(network)))
-        .cloned()
-        .ok_or_else(|| ApiError::not_found(format!("network {name} not found")))
-}
-
-fn network(name: &str) -> Value {
-    let driver = if name == "none" { "null" } else { name };
+/// A network as the API has it (docs: Engine API 1.43 `Network`).
+fn shown(network: &Network) -> Value {
+    let pools: Vec<Value> = network.pools.iter().map(pool).collect();
     json!({
-        "Name": name,
-        "Id": id(name),
-        "Created": "0001-01-01T00:00:00Z",
+        "Name": network.name,
+        "Id": network.id,
+        "Created": rfc3339(network.created_ns),
         "Scope": "local",
-        "Driver": driver,
-        "EnableIPv6": false,
-        "IPAM": {"Driver": "default", "Options": null, "Config": []},
-        "Internal": false,
-        "Attachable": false,
+        "Driver": network.driver.as_str(),
+        "EnableIPv6": network.ipv6,
+        "IPAM": {
+            "Driver": "default",
+            "Options": if network.is_predefined() { Value::Null } else { json!(network.ipam_options) },
+            "Config": pools,
+        },
+        "Internal": network.internal,
+        "Attachable": network.attachable,
         "Ingress": false,
         "ConfigFrom": {"Network": ""},
         "ConfigOnly": false,
         "Containers": {},
-        "Options": {},
-        "Labels": {},
+        "Options": network.options,
+        "Labels": network.labels,
     })
 }
 
-/// Predefined networks have no state that could keep an id, so it is derived from the name, here
-/// as for a container's `NetworkSettings`.
-fn id(name: &str) -> String {
-    let mut hash = Sha256::new();
-    hash.update(b"taffrail network ");
-    hash.update(name.as_bytes());
-    let digest = hash.finalize();
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+fn pool(pool: &Pool) -> Value {
+    let mut shown = json!({"Subnet": pool.subnet.to_string()});
+    if let Some(range) = pool.range {
+        shown["IPRange"] = range.to_string().into();
+    }
+    shown["Gateway"] = pool.via.unwrap_or(pool.gateway).to_string().into();
+    if !pool.auxiliary.is_empty() {
+        let auxiliary: BTreeMap<&String, String> = pool
+            .auxiliary
+            .iter()
+            .map(|(name, ip)| (name, ip.to_string()))
+            .collect();
+        shown["AuxiliaryAddresses"] = json!(auxiliary);
+    }
+    shown
+}
+
+/// The filter `until`, in nanoseconds since 1970.
+///
+/// # Errors
+/// 400 for what is no time, or more than one.
+pub(crate) fn until(filters: &Filters) -> Result<Option<i64>, ApiError> {
+    match filters.get("until") {
+        [] => Ok(None),
+        [one] => time::moment("until", one),
+        _ => Err(ApiError::invalid("more than one until filter specified")),
+    }
 }
 
 /// A plugin by name: there are none.
@@ -143,50 +166,59 @@ pub(crate) fn no_plugin(name: &str) -> ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::network::model::Driver;
 
-    fn three() -> Vec<Value> {
-        ["bridge", "host", "none"].map(network).to_vec()
-    }
-
-    #[test]
-    fn predefined_networks() {
-        let none = find(three(), "none").unwrap();
-        assert_eq!(none["Driver"], "null");
-        let id = none["Id"].as_str().unwrap();
-        assert_eq!(id.len(), 64);
-        assert_eq!(find(three(), id).unwrap(), none);
-        assert_eq!(find(three(), &id[..12]).unwrap(), none);
-        let error = find(three(), "x").unwrap_err();
-        assert_eq!(error.message, "network x not found");
-        assert!(find(three(), "").is_err());
+    fn network(name: &str, driver: Driver) -> Network {
+        Network {
+            id: name.repeat(64)[..64].to_owned(),
+            name: name.to_owned(),
+            created_ns: 0,
+            driver,
+            internal: false,
+            attachable: false,
+            ipv6: false,
+            labels: BTreeMap::new(),
+            options: BTreeMap::new(),
+            ipam_options: BTreeMap::new(),
+            pools: Vec::new(),
+            chosen_subnet: false,
+            interface: String::new(),
+            foreign: false,
+        }
     }
 
     #[test]
     fn filters_of_networks() {
-        let names = |pairs: &[(&str, &str)]| -> Vec<String> {
-            let found = filtered(three(), &Filters::from_pairs(pairs)).unwrap();
-            let name = |network: &Value| network["Name"].as_str().unwrap().to_owned();
-            found.iter().map(name).collect()
+        let all = || {
+            vec![
+                network("bridge", Driver::Bridge),
+                network("host", Driver::Host),
+                network("none", Driver::Null),
+                network("mine", Driver::Bridge),
+            ]
         };
-        assert_eq!(names(&[]), ["bridge", "host", "none"]);
+        let names = |pairs: &[(&str, &str)]| -> Vec<String> {
+            let filters = Filters::from_pairs(pairs);
+            let found = filtered(all(), &filters, |_| false).unwrap();
+            found.into_iter().map(|network| network.name).collect()
+        };
+        assert_eq!(names(&[]).len(), 4);
         assert_eq!(names(&[("name", "o")]), ["host", "none"]);
         assert_eq!(names(&[("name", "^host$")]), ["host"]);
         assert_eq!(names(&[("driver", "null")]), ["none"]);
+        assert_eq!(names(&[("type", "custom")]), ["mine"]);
         assert_eq!(names(&[("type", "builtin")]).len(), 3);
-        for none in [
-            ("type", "custom"),
-            ("label", "x"),
-            ("scope", "swarm"),
-            ("dangling", "true"),
-            ("name", "["),
-        ] {
+        assert_eq!(names(&[("dangling", "true")]), ["mine"]);
+        assert_eq!(names(&[("dangling", "false")]).len(), 3);
+        for none in [("label", "x"), ("scope", "swarm"), ("name", "[")] {
             assert!(names(&[none]).is_empty(), "{none:?}");
         }
         for (pair, text) in [
             (("x", "1"), "Invalid filter 'x'"),
             (("type", "x"), "Invalid filter: 'type'='x'"),
         ] {
-            let error = filtered(three(), &Filters::from_pairs(&[pair])).unwrap_err();
+            let filters = Filters::from_pairs(&[pair]);
+            let error = filtered(all(), &filters, |_| false).unwrap_err();
             assert_eq!(error.message, text);
         }
     }

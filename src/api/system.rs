@@ -84,11 +84,12 @@ fn gather(daemon: &Daemon) -> Value {
         })
         .collect();
     let (support, mut warnings) = cgroups.support();
-    if !settings.no_bridge {
-        warnings.push(
-            "WARNING: the default network has loopback only; use --network host to reach others"
-                .into(),
-        );
+    if let Some(why) = daemon.networks.unavailable()
+        && !settings.no_bridge()
+    {
+        warnings.push(format!(
+            "WARNING: the default network has loopback only: {why}"
+        ));
     }
     warnings.extend(
         settings

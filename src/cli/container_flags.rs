@@ -107,6 +107,12 @@ pub(crate) struct ContainerFlags {
     /// Keep STDIN open even if not attached
     #[arg(short, long)]
     pub(crate) interactive: bool,
+    /// IPv4 address (e.g., 172.30.100.104)
+    #[arg(long)]
+    pub(crate) ip: Option<String>,
+    /// IPv6 address (e.g., 2001:db8::33)
+    #[arg(long)]
+    pub(crate) ip6: Option<String>,
     /// IPC mode to use
     #[arg(long)]
     pub(crate) ipc: Option<String>,
@@ -116,12 +122,21 @@ pub(crate) struct ContainerFlags {
     /// Read in a line delimited file of labels
     #[arg(long)]
     pub(crate) label_file: Vec<String>,
+    /// Add link to another container
+    #[arg(long)]
+    pub(crate) link: Vec<String>,
+    /// Container IPv4/IPv6 link-local addresses
+    #[arg(long)]
+    pub(crate) link_local_ip: Vec<String>,
     /// Logging driver for the container
     #[arg(long)]
     pub(crate) log_driver: Option<String>,
     /// Log driver options
     #[arg(long)]
     pub(crate) log_opt: Vec<String>,
+    /// Container MAC address (e.g., 92:d0:c6:0a:29:33)
+    #[arg(long)]
+    pub(crate) mac_address: Option<String>,
     /// Memory limit
     #[arg(short, long)]
     pub(crate) memory: Option<String>,

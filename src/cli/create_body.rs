@@ -187,7 +187,7 @@ fn host_config(
         "GroupAdd": list(&f.group_add),
         "IpcMode": text(&f.ipc),
         "Cgroup": "",
-        "Links": null,
+        "Links": list(&f.link),
         "OomScoreAdj": flags::integer_or("--oom-score-adj", f.oom_score_adj.as_deref(), 0)?,
         "PidMode": mode("pid", "PID", &f.pid, &|v| v == "host" || v.strip_prefix("container:").is_some_and(|c| !c.is_empty()))?,
         "Privileged": f.privileged,
@@ -361,6 +361,7 @@ fn networks(f: &ContainerFlags) -> Result<Networks, FlagError> {
     };
     for item in items {
         let (mut name, mut aliases, mut ipam) = (item.as_str(), Vec::new(), Map::new());
+        let (mut mac, mut link_local) = (String::new(), Vec::new());
         if item.contains('=') {
             name = "";
             for field in item.split(',') {
@@ -373,6 +374,8 @@ fn networks(f: &ContainerFlags) -> Result<Networks, FlagError> {
                     Some(("ip6", v)) => {
                         ipam.insert("IPv6Address".into(), v.into());
                     }
+                    Some(("mac-address", v)) => mac = v.to_owned(),
+                    Some(("link-local-ip", v)) => link_local.push(v.to_owned()),
                     _ => {
                         return Err(FlagError::argument("--network", item)(
                             format!("invalid field {field}").into(),
@@ -383,6 +386,15 @@ fn networks(f: &ContainerFlags) -> Result<Networks, FlagError> {
         }
         if mode.is_none() {
             aliases.extend(f.network_alias.iter().cloned());
+            link_local.extend(f.link_local_ip.iter().cloned());
+            for (key, value) in [("IPv4Address", &f.ip), ("IPv6Address", &f.ip6)] {
+                if let Some(value) = value {
+                    ipam.insert(key.into(), value.as_str().into());
+                }
+            }
+            if let Some(value) = &f.mac_address {
+                mac.clone_from(value);
+            }
             mode = Some(name.to_owned());
         }
         // Modes without an interface have no endpoint, unless they are one of several.
@@ -390,11 +402,14 @@ fn networks(f: &ContainerFlags) -> Result<Networks, FlagError> {
         if bare && items.len() == 1 {
             continue;
         }
+        if !link_local.is_empty() {
+            ipam.insert("LinkLocalIPs".into(), json!(link_local));
+        }
         let endpoint = json!({
             "IPAMConfig": if ipam.is_empty() { Value::Null } else { ipam.into() },
             "Links": null,
             "Aliases": list(&aliases),
-            "MacAddress": "",
+            "MacAddress": mac,
             "DriverOpts": null,
             "GwPriority": 0,
             "NetworkID": "",

@@ -52,6 +52,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::network;
 use crate::client::{Client, ClientError, Host};
 
 // The last two are for whoever turns these flags into settings.
@@ -168,6 +169,10 @@ pub(crate) fn run(
     let args: Vec<OsString> = args.into_iter().collect();
     if let Some(status) = completion::answer(&args) {
         return status;
+    }
+    // Not for users, so that no help has it.
+    if args.get(1).is_some_and(|word| word == network::PROXY_COMMAND) {
+        return network::run_proxy(&args[2..]);
     }
     let (cli, name) = match parse(args) {
         Ok(parsed) => parsed,

@@ -8,9 +8,11 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::create_check::{check, check_addresses, check_platform, complete, merge, one_network};
+use super::create_check::{check, check_platform, complete, merge, one_network};
 use super::exit::blocking;
-use super::{Container, Record, State, log_config, names, state, time, volumes};
+use super::{
+    Container, Record, State, log_config, names, network, state, time, volumes,
+};
 use crate::api::types::{ContainerConfig, HostConfig, null_default};
 use crate::daemon::{Daemon, host_name};
 use crate::errors::{ApiError, chain};
@@ -28,7 +30,6 @@ pub(crate) struct CreateBody {
     pub(crate) config: ContainerConfig,
     #[serde(rename = "HostConfig", deserialize_with = "null_default")]
     pub(crate) host: HostConfig,
-    /// Only counted: no network reads it yet.
     #[serde(rename = "NetworkingConfig", deserialize_with = "null_default")]
     pub(crate) networking: Value,
     /// From the query: `linux/arm64`; empty takes the image as it is.
@@ -66,7 +67,6 @@ impl Daemon {
             return Err(ApiError::invalid("No command specified"));
         }
         one_network(&networking)?;
-        check_addresses(&networking)?;
         let images = Arc::clone(&self.images);
         let reference = config.image.clone();
         let image = blocking(move || images.resolve(&reference))
@@ -96,8 +96,13 @@ impl Daemon {
         self.join_by_id(&mut host)?;
         let mounts = self.mounts_of_new(&config, &host)?;
         let log = log_config::resolve(&mut host.log_config, &settings, &mut warnings)?;
-        if !settings.no_bridge && matches!(host.network_mode.as_str(), "default" | "bridge") {
-            warnings.push("the default network has loopback only for now".to_owned());
+        let networks = network::wishes(&config, &host, &networking)?;
+        self.check_networks(&config, &host, &networks)?;
+        if let Some(why) = self.networks.unavailable()
+            && !settings.no_bridge()
+            && networks.iter().any(|wish| wish.network == "bridge")
+        {
+            warnings.push(format!("the default network has loopback only: {why}"));
         }
         warnings.extend(runtime::validate_create(
             &config,
@@ -125,6 +130,7 @@ impl Daemon {
             host,
             mounts: Some(mounts),
             log,
+            networks,
             state: State::default(),
         };
         match self.make(record, image).await {

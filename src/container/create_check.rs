@@ -2,7 +2,6 @@
 //! health check, defaults.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, Ipv6Addr};
 
 use serde_json::Value;
 
@@ -158,25 +157,6 @@ pub(super) fn one_network(networking: &Value) -> Result<(), ApiError> {
             "Container cannot be connected to network endpoints: {}",
             names.join(", ")
         )));
-    }
-    Ok(())
-}
-
-/// Addresses that are asked for must be some, also where no network gives them out.
-pub(super) fn check_addresses(networking: &Value) -> Result<(), ApiError> {
-    for endpoint in networking["EndpointsConfig"]
-        .as_object()
-        .into_iter()
-        .flatten()
-    {
-        let asked = |key: &str| endpoint.1["IPAMConfig"][key].as_str().unwrap_or_default();
-        let (four, six) = (asked("IPv4Address"), asked("IPv6Address"));
-        if !four.is_empty() && four.parse::<Ipv4Addr>().is_err() {
-            return Err(ApiError::invalid(format!("invalid IPv4 address: {four}")));
-        }
-        if !six.is_empty() && six.parse::<Ipv6Addr>().is_err() {
-            return Err(ApiError::invalid(format!("invalid IPv6 address: {six}")));
-        }
     }
     Ok(())
 }
@@ -388,29 +368,6 @@ mod tests {
             one_network(&two).unwrap_err().message,
             "Container cannot be connected to network endpoints: a, b"
         );
-    }
-
-    #[test]
-    fn addresses_that_are_none() {
-        let with = |key: &str, value: &str| {
-            check_addresses(&serde_json::json!({
-                "EndpointsConfig": {"default": {"IPAMConfig": {key: value}}, "b": null}
-            }))
-        };
-        with("IPv4Address", "").unwrap();
-        with("IPv4Address", "10.0.0.1").unwrap();
-        with("IPv6Address", "fe80::1").unwrap();
-        check_addresses(&Value::Null).unwrap();
-        for (key, bad) in [
-            ("IPv4Address", "x"),
-            ("IPv4Address", "::1"),
-            ("IPv6Address", "10.0.0.1"),
-        ] {
-            let error = with(key, bad).unwrap_err();
-            let family = &key[..4];
-            assert_eq!(error.message, format!("invalid {family} address: {bad}"));
-            assert_eq!(error.kind.status(), 400);
-        }
     }
 
     #[test]

@@ -134,7 +134,7 @@ impl Daemon {
                 ("runNumber", run.to_string()),
             ],
         );
-        self.network_event(container, "disconnect");
+        self.network_events(container, "disconnect");
         self.execs.container_ended(&container.id);
         self.volume_events(container, "unmount");
         let (restarts, revoked) = {
@@ -245,6 +245,7 @@ impl Daemon {
                 tracing::warn!(container = id, error = %error, "runtime of the container is gone");
             }
         }
+        self.leave_networks(container).await;
         let images = Arc::clone(&self.images);
         let store = Arc::clone(&self.volumes);
         let logged = id.clone();

@@ -38,7 +38,6 @@ impl Daemon {
             }
         };
         let overlay = self.overlay_dir(&record.id);
-        let networks = self.networks(&record);
         let exec_ids = self.execs.ids_of(&record.id);
         let mut out = json!({
             "Id": record.id,
@@ -71,26 +70,7 @@ impl Daemon {
             },
             "Mounts": runtime::shown_mounts(record.points(), dir, self.volumes.root()),
             "Config": record.config,
-            "NetworkSettings": {
-                "Bridge": "",
-                "SandboxID": "",
-                "SandboxKey": "",
-                "HairpinMode": false,
-                "LinkLocalIPv6Address": "",
-                "LinkLocalIPv6PrefixLen": 0,
-                "Ports": {},
-                "SecondaryIPAddresses": null,
-                "SecondaryIPv6Addresses": null,
-                "EndpointID": "",
-                "Gateway": "",
-                "GlobalIPv6Address": "",
-                "GlobalIPv6PrefixLen": 0,
-                "IPAddress": "",
-                "IPPrefixLen": 0,
-                "IPv6Gateway": "",
-                "MacAddress": "",
-                "Networks": networks,
-            },
+            "NetworkSettings": self.network_settings(&record),
         });
         // Beyond Docker's fields, and only where there is something to tell.
         let words = {

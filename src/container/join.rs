@@ -57,6 +57,12 @@ impl Daemon {
                 .ok_or_else(|| ApiError::system("the daemon is ending"))?;
             shared.shm = Some(folder.map_err(|error| ApiError::system(chain(&error)))?);
         }
+        if runtime::joined(&host.network_mode).is_none() {
+            // Last: what fails before leaves nothing of it.
+            let joined = self.join_networks(record).await?;
+            shared.own = Some(self.own_network(record, &joined)?);
+            shared.network = joined.namespace;
+        }
         Ok(shared)
     }
 

@@ -194,14 +194,42 @@ impl Daemon {
             && wanted.since_ns.is_none_or(|ns| record.created_ns > ns)
             && any("network", &|network| self.in_network(record, network))
             && any("health", &|health| health == "none")
-            // No container is a task of a swarm or has a published port; isolation is passed over,
-            // as by Docker on Linux.
+            // No container is a task of a swarm; isolation is passed over, as by Docker on Linux.
             && any("is-task", &|task| !matches!(task, "1" | "true" | "True"))
-            && (wanted.publish.is_empty() && wanted.expose.is_empty()
-                || wanted.expose.iter().any(|wanted| {
-                    open_ports(record).iter().any(|port| wanted.has(port))
-                }))
+            && (wanted.publish.is_empty() || {
+                let published = self.published_ports(record);
+                wanted.publish.iter().any(|w| published.iter().any(|port| w.has(port)))
+            })
+            && (wanted.expose.is_empty() || {
+                let open = self.open_ports(record);
+                wanted.expose.iter().any(|w| open.iter().any(|port| w.has(port)))
+            })
             && any("volume", &|volume| self.has_volume(record, volume))
+    }
+
+    /// Ports that are exposed or published, of a container that is in a network where they can be
+    /// reached: with `none` and `host`, and once it has ended, Docker shows none.
+    fn open_ports(&self, record: &Record) -> Vec<(u16, String)> {
+        let port = |port: &Value| {
+            let number = u16::try_from(port["PrivatePort"].as_u64()?).ok()?;
+            Some((number, port["Type"].as_str()?.to_owned()))
+        };
+        self.listed_ports(record).iter().filter_map(port).collect()
+    }
+
+    /// The host's side of published ports: filters name it, or the container's.
+    fn published_ports(&self, record: &Record) -> Vec<(u16, String)> {
+        let ports = self.listed_ports(record);
+        let side = |port: &Value, key: &str| {
+            let number = u16::try_from(port[key].as_u64()?).ok()?;
+            Some((number, port["Type"].as_str()?.to_owned()))
+        };
+        ports
+            .iter()
+            .filter(|port| port.get("PublicPort").is_some())
+            .flat_map(|port| [side(port, "PublicPort"), side(port, "PrivatePort")])
+            .flatten()
+            .collect()
     }
 
     fn has_volume(&self, record: &Record, wanted: &str) -> bool {
@@ -235,15 +263,12 @@ impl Daemon {
             "ImageID": record.image_id,
             "Command": command_line(&path, &args),
             "Created": record.created_ns.div_euclid(1_000_000_000),
-            "Ports": open_ports(record)
-                .into_iter()
-                .map(|(number, protocol)| json!({"PrivatePort": number, "Type": protocol}))
-                .collect::<Vec<_>>(),
+            "Ports": self.listed_ports(record),
             "Labels": record.config.labels,
             "State": record.state.status.as_str(),
             "Status": status_text(record, now),
             "HostConfig": {"NetworkMode": record.host.network_mode},
-            "NetworkSettings": {"Networks": self.networks(record)},
+            "NetworkSettings": {"Networks": self.networks_shown(record)},
             "Mounts": runtime::shown_mounts(
                 record.points(),
                 &self.container_dir(&record.id),
@@ -291,24 +316,6 @@ impl Ports {
     fn has(&self, (number, protocol): &(u16, String)) -> bool {
         protocol.eq_ignore_ascii_case(&self.protocol) && (self.first..=self.last).contains(number)
     }
-}
-
-/// Ports that the image or create expose, of a container that is in a network where they can be
-/// reached: with `none` and `host`, and once it has ended, Docker shows none.
-fn open_ports(record: &Record) -> Vec<(u16, String)> {
-    let reachable = matches!(record.host.network_mode.as_str(), "default" | "bridge");
-    if !reachable || !record.state.status.is_up() {
-        return Vec::new();
-    }
-    let exposed = record.config.exposed_ports.iter().flatten();
-    let mut ports: Vec<(u16, String)> = exposed
-        .filter_map(|(port, _)| {
-            let (number, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
-            Some((number.parse().ok()?, protocol.to_ascii_lowercase()))
-        })
-        .collect();
-    ports.sort();
-    ports
 }
 
 fn not_a_number(text: &str) -> ApiError {
@@ -372,11 +379,7 @@ mod tests {
     #[test]
     fn ports_of_filters() {
         let parse = |value: &str| ports(&Filters::from_pairs(&[("expose", value)]), "expose");
-        let mut record = super::super::state::tests::record();
-        record.config.exposed_ports = Some([("80/tcp".to_owned(), json!({}))].into());
-        "default".clone_into(&mut record.host.network_mode);
-        assert_eq!(open_ports(&record), []);
-        record.state.status = Status::Running;
+        let open = [(80, "tcp".to_owned())];
         for (value, found) in [
             ("80", true),
             ("80/tcp", true),
@@ -385,15 +388,12 @@ mod tests {
             ("81-85", false),
         ] {
             let wanted = parse(value).unwrap();
-            let open = open_ports(&record);
             assert_eq!(
                 open.iter().any(|port| wanted[0].has(port)),
                 found,
                 "{value}"
             );
         }
-        "none".clone_into(&mut record.host.network_mode);
-        assert_eq!(open_ports(&record), []);
         for (value, text) in [
             ("1:2", "filter for 'expose' should not contain ':': 1:2"),
             (

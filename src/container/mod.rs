@@ -10,6 +10,7 @@
 //! [`Daemon`]: crate::daemon::Daemon
 
 mod attach;
+mod connect;
 mod create;
 mod create_check;
 mod delivery;
@@ -29,6 +30,7 @@ mod log_test;
 mod logs;
 pub(crate) mod names;
 mod network;
+mod network_show;
 mod oom;
 mod pause;
 mod policy;
@@ -68,7 +70,11 @@ pub(crate) use log_check::Checked;
 pub(crate) use log_test::LogTest;
 pub(crate) use logs::LogStream;
 pub(crate) use remove::RemoveOptions;
-pub(crate) use signal::{SignalError, parse as parse_signal, process_lives};
+pub(crate) use network::wish;
+pub(crate) use signal::{
+    SignalError, parse as parse_signal, process_lives, send as send_signal,
+    start_time as process_start,
+};
 pub(crate) use state::{Record, State, Status};
 pub(crate) use wait::{WaitHandle, WaitOutcome};
 

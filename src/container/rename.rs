@@ -64,6 +64,7 @@ impl Daemon {
         self.containers.release(unused, &container.id);
         renamed?;
         self.delivery.rename(&container.id, bare);
+        self.networks.rename(&container.id, bare);
         self.container_event(container, "rename", [("oldName", format!("/{old}"))]);
         Ok(())
     }

@@ -112,7 +112,7 @@ impl Daemon {
         }
         self.begin_delivery(container, &capture).await;
         container.holds().watch(&capture);
-        self.network_event(container, "connect");
+        self.network_events(container, "connect");
         self.volume_events(container, "mount");
         let position = capture
             .source()

@@ -188,6 +188,9 @@ pub(crate) struct Record {
     pub(crate) mounts: Option<Vec<MountPoint>>,
     /// `None`: no log is kept (driver `none`).
     pub(crate) log: Option<LogSettings>,
+    /// What it asks of networks; the first is that of its mode.
+    #[serde(default)]
+    pub(crate) networks: Vec<crate::network::model::Wish>,
     pub(crate) state: State,
 }
 
@@ -269,6 +272,7 @@ impl Record {
         if record.mounts.is_none() {
             record.mounts = Some(old_mounts(&record.config, &record.host, dir));
         }
+        record.add_networks();
         // Of a daemon that counted no runs.
         if let (Some(started), true) = (record.state.started_ns, record.state.runs.is_empty()) {
             record.state.add_run(started, (1, 1));
@@ -423,7 +427,10 @@ pub(super) mod tests {
                 max_size: None,
                 max_file: 1,
             }),
-
+            networks: vec![crate::network::model::Wish {
+                network: "bridge".to_owned(),
+                ..Default::default()
+            }],
             state: State::default(),
         }
     }

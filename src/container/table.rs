@@ -64,6 +64,11 @@ impl ContainerTable {
         })
     }
 
+    /// By full id alone.
+    pub(crate) fn by_id(&self, id: &str) -> Option<Arc<Container>> {
+        self.read(|maps| maps.by_id.get(id).cloned())
+    }
+
     /// All containers, in the order of their ids.
     pub(crate) fn all(&self) -> Vec<Arc<Container>> {
         self.read(|maps| maps.by_id.values().cloned().collect())

@@ -25,6 +25,7 @@ use crate::errors::chain;
 use crate::events::Events;
 use crate::image::{ImageError, ImageStore};
 use crate::logs;
+use crate::network::{Networks, StoreError};
 use crate::runtime;
 use crate::supervisor::{Supervisor, SupervisorError, SupervisorOptions};
 use crate::volume::{VolumeError, VolumeStore};
@@ -41,6 +42,8 @@ pub(crate) enum StartError {
     Images(#[from] ImageError),
     #[error("cannot open the volumes")]
     Volumes(#[from] VolumeError),
+    #[error("cannot open the networks")]
+    Networks(#[from] StoreError),
     #[error("cannot start the supervisor")]
     Supervisor(#[from] SupervisorError),
     #[error("cannot read {path}")]
@@ -120,8 +123,10 @@ pub(crate) async fn run(
     };
     crate::delivery::start(&daemon);
     daemon.apply_webhook();
+    daemon.adopt_networks().await;
     daemon.recover_containers().await;
     daemon.unmount_unused_volumes().await;
+    daemon.settle_networks().await;
     daemon.resume_removed();
     logs::start(&daemon);
 
@@ -181,6 +186,7 @@ pub(crate) async fn run(
         daemon.webhooks.finish().await;
         daemon.stop_delivery().await;
         daemon.supervisor.shutdown_if_idle().await;
+        daemon.end_networks().await;
     };
     tokio::select! {
         () = end => {}
@@ -198,6 +204,7 @@ async fn open(settings: Settings) -> Result<Arc<Daemon>, StartError> {
     let images = ImageStore::open(&settings.data_root)?;
     let events = Arc::new(Events::default());
     let volumes = VolumeStore::open(&settings.data_root, Arc::clone(&events))?;
+    let networks = Networks::open(&settings.data_root, &settings.exec_root, &settings.network)?;
     let monitor_binary = match &settings.monitor_binary {
         Some(path) => path.clone(),
         None => std::env::current_exe()
@@ -227,6 +234,7 @@ async fn open(settings: Settings) -> Result<Arc<Daemon>, StartError> {
         log_counters: Arc::default(),
         delivery,
         webhooks: Webhooks::default(),
+        networks: Arc::new(networks),
         ending: AtomicBool::new(false),
         id,
     });

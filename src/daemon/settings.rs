@@ -33,8 +33,8 @@ pub(crate) struct Settings {
     pub(crate) metrics_addr: Option<Address>,
     /// Group of the sockets: a name or a number. `None`: `docker` if there is such a group.
     pub(crate) group: Option<String>,
-    /// Nobody expects a network of containers that name none.
-    pub(crate) no_bridge: bool,
+    /// Networks of containers.
+    pub(crate) network: taffrail_config::Network,
     /// `IpcMode` of containers that name none.
     pub(crate) default_ipc_mode: IpcMode,
     /// `CgroupnsMode` of containers that name none; `None` is what suits the host.
@@ -62,6 +62,11 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
+    /// Containers that name no network have loopback only.
+    pub(crate) fn no_bridge(&self) -> bool {
+        self.network.bridge == taffrail_config::Bridge::None
+    }
+
     /// Takes over a checked configuration.
     pub(crate) fn new(config: &Config, monitor_binary: Option<PathBuf>) -> Self {
         Self {
@@ -73,7 +78,7 @@ impl Settings {
             tls: config.tls.clone(),
             metrics_addr: config.metrics_addr.clone(),
             group: config.group.clone(),
-            no_bridge: config.no_bridge,
+            network: config.network.clone(),
             default_ipc_mode: config.default_ipc_mode,
             default_cgroupns_mode: config.default_cgroupns_mode.clone(),
             cdi_spec_dirs: config.cdi_spec_dirs.clone(),

@@ -39,10 +39,11 @@ pub(crate) use cgroup::{
     remove_parent, waits_for_memory,
 };
 pub(crate) use exec::{ExecInput, exec_failure, exec_files, exec_process};
+pub(crate) use files::change as change_etc;
 pub(crate) use freezer::{is_frozen, set_frozen};
 pub(crate) use mount_oci::{old_mounts, shown_mounts, target_in};
 pub(crate) use mounts::{MountPoint, Source, user_mounts};
-pub(crate) use network::{Shared, joined};
+pub(crate) use network::{OwnNetwork, Shared, joined};
 pub(crate) use oci::{OciRuntime, StartFailure, start_failure};
 pub(crate) use oom::OomEvents;
 pub(crate) use security::{default_masked_paths, default_readonly_paths, security_options};

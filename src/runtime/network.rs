@@ -1,6 +1,6 @@
-//! `NetworkMode` as far as it is built: a network namespace with loopback, the host's, or another
-//! container's.
+//! `NetworkMode`: a network namespace of its own, the host's, or another container's.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use super::error::RuntimeError;
@@ -13,8 +13,8 @@ pub(super) enum Network {
     Host,
     /// A namespace of its own, loopback and nothing else, because it was asked for.
     None,
-    /// A namespace of its own where Docker has its bridge; loopback only for now.
-    Default,
+    /// A namespace of its own with interfaces, if there are networks on this host.
+    Own,
     /// That of another container.
     Joined,
 }
@@ -24,9 +24,13 @@ impl Network {
         match host.network_mode.as_str() {
             "host" => Ok(Self::Host),
             "none" => Ok(Self::None),
-            "" | "default" | "bridge" => Ok(Self::Default),
             mode if joined(mode).is_some() => Ok(Self::Joined),
-            mode => Err(RuntimeError::NetworkNotFound(mode.to_owned())),
+            // `container:` without a name.
+            mode if mode.starts_with("container:") => {
+                Err(RuntimeError::NetworkNotFound(mode.to_owned()))
+            }
+            // The default network, or one of the user's, which start looks for.
+            _ => Ok(Self::Own),
         }
     }
 }
@@ -37,6 +41,23 @@ pub(crate) fn joined(mode: &str) -> Option<&str> {
         .filter(|name| !name.is_empty())
 }
 
+/// What the files in `/etc` say of a container's networks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct OwnNetwork {
+    /// Its addresses; none with loopback alone.
+    pub(crate) addresses: Vec<IpAddr>,
+    /// Lines for `/etc/hosts`: addresses and names of linked containers.
+    pub(crate) links: Vec<(IpAddr, String)>,
+    /// What `host-gateway` means.
+    pub(crate) host_gateway: Vec<IpAddr>,
+    /// Who answers for names; empty: the host's servers, as far as they can be reached.
+    pub(crate) servers: Vec<IpAddr>,
+    /// Settings of daemon.json where the container has none.
+    pub(crate) dns: Vec<String>,
+    pub(crate) dns_search: Vec<String>,
+    pub(crate) dns_options: Vec<String>,
+}
+
 /// What a container has in common with others, found anew at each start.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Shared {
@@ -44,6 +65,8 @@ pub(crate) struct Shared {
     pub(crate) pid: Option<PathBuf>,
     pub(crate) ipc: Option<PathBuf>,
     pub(crate) network: Option<PathBuf>,
+    /// What its own networks give it.
+    pub(crate) own: Option<OwnNetwork>,
     /// Folder with the files for `/etc` of the container whose network it is.
     pub(crate) etc: Option<PathBuf>,
     /// What is at `/dev/shm`: another container's, or its own, which others may join.

@@ -102,7 +102,10 @@ pub(crate) fn prepare(input: &SpecInput<'_>) -> Result<Prepared, RuntimeError> {
     volumes::prepare(user_mounts, &rootfs, input.files_dir)?;
     let etc = match &input.shared.etc {
         Some(folder) => files::of(folder),
-        None => files::write(input.files_dir, config, host, network, &hostname)?,
+        None => {
+            let own = input.shared.own.as_ref();
+            files::write(input.files_dir, config, host, network, own, &hostname)?
+        }
     };
     let mut mounts = default_mounts(host, input.shared, user_mounts);
     let mut own = Vec::new();
@@ -320,7 +323,7 @@ pub(super) fn capabilities(caps: &[String], user: &ExecUser) -> Value {
 
 fn sysctls(config: &ContainerConfig, host: &HostConfig, network: Network) -> Value {
     let mut out = Map::new();
-    if matches!(network, Network::None | Network::Default) {
+    if matches!(network, Network::None | Network::Own) {
         // An own network is no reason to need root for port 80 or ping.
         for (key, value) in [
             ("net.ipv4.ip_unprivileged_port_start", "0"),

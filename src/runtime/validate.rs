@@ -156,17 +156,14 @@ fn check_shared_network(config: &ContainerConfig, host: &HostConfig) -> Result<(
 
 fn refuse_unbuilt(host: &HostConfig) -> Result<(), RuntimeError> {
     let refuse = |what: String, hint| Err(RuntimeError::NotBuilt { what, hint });
-    // Without a network of its own a container keeps what it was given, and nothing is published.
-    let own_network = !["none", "host"].contains(&host.network_mode.as_str());
-    if own_network && (!host.port_bindings.is_empty() || host.publish_all_ports) {
-        let ports: Vec<&str> = host.port_bindings.keys().map(String::as_str).collect();
+    let default = matches!(host.network_mode.as_str(), "" | "default" | "bridge");
+    if let Some(link) = host.links.iter().flatten().next()
+        && !default
+    {
         return refuse(
-            format!("publishing ports ({})", ports.join(", ")),
-            "use --network host",
+            format!("link {link} outside of the default network"),
+            "on networks of your own, containers find one another by name",
         );
-    }
-    if let Some(link) = host.links.iter().flatten().next() {
-        return refuse(format!("link {link}"), "use --network host");
     }
     if host.storage_opt.iter().flatten().next().is_some() {
         return Err(RuntimeError::StorageOpt);
@@ -248,15 +245,6 @@ mod tests {
 
     #[test]
     fn refusals() {
-        let (kind, text) = refusal(|h| {
-            h.port_bindings
-                .insert("80/tcp".into(), serde_json::json!([]));
-        });
-        assert_eq!(kind, ErrorKind::Invalid);
-        assert_eq!(
-            text,
-            "publishing ports (80/tcp) is not built yet: use --network host"
-        );
         for (port, host_port) in [("80;81/tcp", "1"), ("80/tcp", "aa80"), ("/tcp", "")] {
             let (kind, text) = refusal(|h| {
                 let bindings = serde_json::json!([{"HostIp": "", "HostPort": host_port}]);
@@ -265,10 +253,6 @@ mod tests {
             assert_eq!(kind, ErrorKind::Invalid);
             assert!(text.starts_with("invalid port specification: "), "{text}");
         }
-        assert_eq!(
-            refusal(|h| h.publish_all_ports = true).0,
-            ErrorKind::Invalid
-        );
         let mut none = HostConfig {
             network_mode: "none".into(),
             publish_all_ports: true,

@@ -58,6 +58,8 @@ pub(crate) struct Options {
     /// Text of daemon.json.
     pub(crate) config: Option<String>,
     pub(crate) args: Vec<String>,
+    /// With a default network.
+    pub(crate) bridge: bool,
     /// Another monitor than the one beside the daemon.
     pub(crate) monitor: Option<PathBuf>,
 }
@@ -160,6 +162,11 @@ impl Daemon {
             .arg(self.root.join("pid"))
             .args(["--log-level", "debug"])
             .args(&self.options.args);
+        // Cases that are not about networks do without a bridge.
+        let named = self.options.config.as_ref().is_some_and(|c| c.contains("\"bridge\""));
+        if self.engine == Engine::Taffrail && !self.options.bridge && !named {
+            command.arg("--bridge=none");
+        }
         if let Some(monitor) = &self.options.monitor {
             command.arg("--monitor-binary").arg(monitor);
         }

@@ -74,7 +74,7 @@ impl Entry {
 }
 
 const CONTAINERD: &str = "there is no containerd beside Taffrail";
-const NETWORK: &str = "container networks are not built in this version";
+const NETWORK: &str = "networks here have nothing like it";
 const PROXY: &str = "set HTTP_PROXY, HTTPS_PROXY and NO_PROXY in the daemon's environment";
 const DEFAULT: &str = "not built in this version; set it for each container";
 
@@ -185,10 +185,185 @@ pub const KEYS: &[Key] = &[
         Kind::Str,
         "-b, --bridge",
         "",
-        "`none`: containers that name no network have loopback only, and create does not warn of it. There is no bridge in this version, so \
-         other values have no effect",
+        "`none`: containers that name no network have loopback only. Another name: an existing bridge that is the default network, see \
+         [networks](networks.md)",
     )
-    .live()
+    .note("the daemon's own bridge, `taffrail0`")
+    .key(),
+    used(
+        "bip",
+        Kind::Str,
+        "",
+        "",
+        "address of the default bridge with its prefix length: `10.1.0.1/24`",
+    )
+    .note("a subnet that nothing on the host uses")
+    .key(),
+    used(
+        "fixed-cidr",
+        Kind::Str,
+        "",
+        "",
+        "part of the default network's subnet that containers get addresses from",
+    )
+    .key(),
+    used(
+        "fixed-cidr-v6",
+        Kind::Str,
+        "",
+        "",
+        "IPv6 subnet of the default network; turns `ipv6` on",
+    )
+    .key(),
+    used(
+        "default-gateway",
+        Kind::Str,
+        "",
+        "",
+        "gateway of containers on the default network, if it is not the bridge",
+    )
+    .key(),
+    used(
+        "default-gateway-v6",
+        Kind::Str,
+        "",
+        "",
+        "the same for IPv6",
+    )
+    .key(),
+    used(
+        "icc",
+        Kind::Bool,
+        "",
+        "true",
+        "containers on the default network reach one another",
+    )
+    .key(),
+    used(
+        "ip",
+        Kind::Str,
+        "",
+        "",
+        "host address of published ports that name none",
+    )
+    .note("all addresses")
+    .key(),
+    used(
+        "ip-forward",
+        Kind::Bool,
+        "",
+        "true",
+        "the daemon turns on the kernel's forwarding where a network needs it",
+    )
+    .key(),
+    used(
+        "ip-masq",
+        Kind::Bool,
+        "",
+        "true",
+        "connections from the default network to others have the host's address",
+    )
+    .key(),
+    used(
+        "iptables",
+        Kind::Bool,
+        "",
+        "true",
+        "the daemon sets packet filter rules, in a table of its own (nftables); without them nothing is masqueraded or kept apart, and ports are published by the proxy alone",
+    )
+    .key(),
+    used(
+        "ip6tables",
+        Kind::Bool,
+        "",
+        "true",
+        "the same for IPv6",
+    )
+    .key(),
+    used(
+        "ipv6",
+        Kind::Bool,
+        "",
+        "false",
+        "the default network has IPv6 as well",
+    )
+    .key(),
+    used(
+        "mtu",
+        Kind::Int,
+        "",
+        "1500",
+        "largest frame on the default network",
+    )
+    .key(),
+    used(
+        "userland-proxy",
+        Kind::Bool,
+        "",
+        "true",
+        "a process for each container with published ports answers on loopback; without it the ports are held only, and IPv6 loopback is not served",
+    )
+    .key(),
+    used(
+        "default-address-pools",
+        Kind::Objects,
+        "",
+        "",
+        "ranges that networks get their subnets from",
+    )
+    .value("list of objects: `base` (a range) and `size` (prefix length of a subnet)")
+    .note("10.212.0.0/14, 172.16.0.0/12 (/20 each), 192.168.0.0/16 (/24 each); an own fd00::/8 /48 for IPv6")
+    .key(),
+    used(
+        "default-network-opts",
+        Kind::OptionSets,
+        "",
+        "{}",
+        "options of new networks that do not set them, by driver (`bridge` alone)",
+    )
+    .value("object: `bridge` to an object of options")
+    .key(),
+    used(
+        "dns",
+        Kind::Strings,
+        "",
+        "[]",
+        "name servers of containers that name none",
+    )
+    .note("the host's")
+    .key(),
+    used(
+        "dns-opts",
+        Kind::Strings,
+        "",
+        "[]",
+        "options for `resolv.conf` of containers that name none",
+    )
+    .key(),
+    used(
+        "dns-search",
+        Kind::Strings,
+        "",
+        "[]",
+        "search domains of containers that name none",
+    )
+    .key(),
+    used(
+        "host-gateway-ip",
+        Kind::Str,
+        "",
+        "",
+        "what `host-gateway` in `--add-host` means",
+    )
+    .note("the gateway of the container's network")
+    .key(),
+    used(
+        "host-gateway-ips",
+        Kind::Strings,
+        "",
+        "[]",
+        "the same, for both families",
+    )
     .key(),
     used(
         "default-ipc-mode",
@@ -401,40 +576,19 @@ pub const KEYS: &[Key] = &[
         Kind::Strings,
         "overlayfs is always used, without options",
     ),
-    accepted("default-address-pools", Kind::Objects, NETWORK),
-    accepted("default-network-opts", Kind::Object, NETWORK),
     accepted("bridge-accept-fwmark", Kind::Str, NETWORK),
-    accepted("bip", Kind::Str, NETWORK),
     accepted("bip6", Kind::Str, NETWORK),
-    accepted("fixed-cidr", Kind::Str, NETWORK),
-    accepted("fixed-cidr-v6", Kind::Str, NETWORK),
-    accepted("default-gateway", Kind::Str, NETWORK),
-    accepted("default-gateway-v6", Kind::Str, NETWORK),
-    accepted("icc", Kind::Bool, NETWORK),
-    accepted("ip", Kind::Str, NETWORK),
-    accepted("ip-forward", Kind::Bool, NETWORK),
     accepted("ip-forward-no-drop", Kind::Bool, NETWORK),
-    accepted("ip-masq", Kind::Bool, NETWORK),
-    accepted("iptables", Kind::Bool, NETWORK),
-    accepted("ip6tables", Kind::Bool, NETWORK),
-    accepted("ipv6", Kind::Bool, NETWORK),
-    accepted("mtu", Kind::Int, NETWORK),
-    accepted("userland-proxy", Kind::Bool, NETWORK),
     accepted("userland-proxy-path", Kind::Str, NETWORK),
     accepted("allow-direct-routing", Kind::Bool, NETWORK),
     accepted("firewall-backend", Kind::Str, NETWORK),
     accepted("network-control-plane-mtu", Kind::Int, NETWORK),
     accepted("network-diagnostic-port", Kind::Int, NETWORK),
-    accepted("host-gateway-ip", Kind::Str, NETWORK),
-    accepted("host-gateway-ips", Kind::Strings, NETWORK),
     accepted(
         "rootless",
         Kind::Bool,
         "rootless operation is not built in this version",
     ),
-    accepted("dns", Kind::Strings, DEFAULT),
-    accepted("dns-opts", Kind::Strings, DEFAULT),
-    accepted("dns-search", Kind::Strings, DEFAULT),
     accepted("proxies", Kind::Object, PROXY),
     accepted("http-proxy", Kind::Str, PROXY),
     accepted("https-proxy", Kind::Str, PROXY),
