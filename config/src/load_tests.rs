@@ -523,7 +523,11 @@ fn bridge_and_ipc_mode() {
         ("{}", crate::Bridge::Own),
     ] {
         let (config, warnings) = parse(text);
-        assert_eq!((config.network.bridge, warnings.len()), (bridge, 0), "{text}");
+        assert_eq!(
+            (config.network.bridge, warnings.len()),
+            (bridge, 0),
+            "{text}"
+        );
     }
     let (config, _) = parse(r#"{"default-ipc-mode": "shareable"}"#);
     assert_eq!(config.default_ipc_mode, IpcMode::Shareable);
@@ -623,18 +627,39 @@ fn networks() {
     assert!(warnings.is_empty(), "{warnings:?}");
     let network = &config.network;
     assert_eq!(network.bip.unwrap().to_string(), "10.1.0.1/24");
-    assert_eq!((network.mtu, network.icc, network.proxy), (1400, false, false));
+    assert_eq!(
+        (network.mtu, network.icc, network.proxy),
+        (1400, false, false)
+    );
     assert_eq!(network.pools[0].size, 24);
-    assert_eq!(network.default_options["com.docker.network.driver.mtu"], "1300");
+    assert_eq!(
+        network.default_options["com.docker.network.driver.mtu"],
+        "1300"
+    );
     for (text, part) in [
-        (r#"{"bip": "10.1.0.1"}"#, "10.1.0.1 is not an address with a prefix length"),
-        (r#"{"bip": "10.1.0.1/24", "bridge": "br0"}"#, "mutually exclusive"),
-        (r#"{"bip": "10.1.0.1/24", "fixed-cidr": "10.2.0.0/24"}"#, "not in the subnet"),
+        (
+            r#"{"bip": "10.1.0.1"}"#,
+            "10.1.0.1 is not an address with a prefix length",
+        ),
+        (
+            r#"{"bip": "10.1.0.1/24", "bridge": "br0"}"#,
+            "mutually exclusive",
+        ),
+        (
+            r#"{"bip": "10.1.0.1/24", "fixed-cidr": "10.2.0.0/24"}"#,
+            "not in the subnet",
+        ),
         (r#"{"mtu": 12}"#, "invalid MTU: 12"),
         (r#"{"dns": ["x"]}"#, "x is not an ip address"),
         (r#"{"ip": "x"}"#, "x is not an IP address of this host"),
-        (r#"{"default-address-pools": [{"base": "10.9.0.0/16", "size": 8}]}"#, "it is no pool"),
-        (r#"{"default-network-opts": {"overlay": {}}}"#, "no network driver overlay"),
+        (
+            r#"{"default-address-pools": [{"base": "10.9.0.0/16", "size": 8}]}"#,
+            "it is no pool",
+        ),
+        (
+            r#"{"default-network-opts": {"overlay": {}}}"#,
+            "no network driver overlay",
+        ),
     ] {
         let error = parse_text(text.as_bytes(), None, &Flags::default()).unwrap_err();
         assert!(error.to_string().contains(part), "{error}");

@@ -180,7 +180,12 @@ pub(crate) fn network(source: &Source<'_>, flags: &Flags, errors: &mut Errors) -
         list.into_iter().map(|(_, text)| text.to_owned()).collect()
     };
     let mut host_gateway = Vec::new();
-    host_gateway.extend(parsed::<IpAddr>(source, "host-gateway-ip", "an IP address", errors));
+    host_gateway.extend(parsed::<IpAddr>(
+        source,
+        "host-gateway-ip",
+        "an IP address",
+        errors,
+    ));
     host_gateway.extend(addresses(source, "host-gateway-ips", errors));
     let network = Network {
         bridge: match source.text("bridge", flags.bridge.as_ref()) {
@@ -188,7 +193,12 @@ pub(crate) fn network(source: &Source<'_>, flags: &Flags, errors: &mut Errors) -
             Some((_, "none")) => Bridge::None,
             Some((_, name)) => Bridge::Existing(name.to_owned()),
         },
-        bip: parsed(source, "bip", "an address with a prefix length, as 10.1.0.1/24", errors),
+        bip: parsed(
+            source,
+            "bip",
+            "an address with a prefix length, as 10.1.0.1/24",
+            errors,
+        ),
         fixed_cidr: parsed(source, "fixed-cidr", "a subnet, as 10.1.0.0/24", errors),
         fixed_cidr_v6: parsed(source, "fixed-cidr-v6", "a subnet, as fd00:1::/64", errors),
         gateway: parsed(source, "default-gateway", "an IPv4 address", errors),

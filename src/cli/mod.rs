@@ -52,8 +52,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::network;
 use crate::client::{Client, ClientError, Host};
+use crate::network;
 
 // The last two are for whoever turns these flags into settings.
 use container_group::Group;
@@ -171,7 +171,10 @@ pub(crate) fn run(
         return status;
     }
     // Not for users, so that no help has it.
-    if args.get(1).is_some_and(|word| word == network::PROXY_COMMAND) {
+    if args
+        .get(1)
+        .is_some_and(|word| word == network::PROXY_COMMAND)
+    {
         return network::run_proxy(&args[2..]);
     }
     let (cli, name) = match parse(args) {

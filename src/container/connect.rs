@@ -103,7 +103,11 @@ impl Daemon {
         } else {
             None
         };
-        container.inner().record.networks.retain(|wish| !is_in(wish));
+        container
+            .inner()
+            .record
+            .networks
+            .retain(|wish| !is_in(wish));
         self.save_networks(container).await?;
         if let Some(endpoint) = endpoint {
             self.rewrite_etc(container, &endpoint, false).await;

@@ -10,9 +10,7 @@ use serde_json::Value;
 
 use super::create_check::{check, check_platform, complete, merge, one_network};
 use super::exit::blocking;
-use super::{
-    Container, Record, State, log_config, names, network, state, time, volumes,
-};
+use super::{Container, Record, State, log_config, names, network, state, time, volumes};
 use crate::api::types::{ContainerConfig, HostConfig, null_default};
 use crate::daemon::{Daemon, host_name};
 use crate::errors::{ApiError, chain};

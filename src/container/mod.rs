@@ -69,8 +69,8 @@ pub(crate) use list::ListOptions;
 pub(crate) use log_check::Checked;
 pub(crate) use log_test::LogTest;
 pub(crate) use logs::LogStream;
-pub(crate) use remove::RemoveOptions;
 pub(crate) use network::wish;
+pub(crate) use remove::RemoveOptions;
 pub(crate) use signal::{
     SignalError, parse as parse_signal, process_lives, send as send_signal,
     start_time as process_start,

@@ -36,7 +36,11 @@ pub(super) fn wishes(
         name => name.to_owned(),
     };
     let mut wishes = Vec::new();
-    for (name, endpoint) in networking["EndpointsConfig"].as_object().into_iter().flatten() {
+    for (name, endpoint) in networking["EndpointsConfig"]
+        .as_object()
+        .into_iter()
+        .flatten()
+    {
         wishes.push(wish(&named(name), endpoint)?);
     }
     let mode = match config.network_disabled {
@@ -54,7 +58,11 @@ pub(super) fn wishes(
         // Nothing can stand beside it.
         wishes.truncate(1);
     }
-    if let Some(text) = config.mac_address.as_deref().filter(|text| !text.is_empty()) {
+    if let Some(text) = config
+        .mac_address
+        .as_deref()
+        .filter(|text| !text.is_empty())
+    {
         wishes[0].mac = Some(mac(text)?);
     }
     Ok(wishes)
@@ -73,15 +81,17 @@ pub(crate) fn wish(network: &str, endpoint: &Value) -> Result<Wish, ApiError> {
     let (four, six) = (text(&ipam["IPv4Address"]), text(&ipam["IPv6Address"]));
     let four: Option<Ipv4Addr> = match four.as_str() {
         "" => None,
-        ip => Some(ip.parse().map_err(|_| {
-            ApiError::invalid(format!("invalid IPv4 address: {ip}"))
-        })?),
+        ip => Some(
+            ip.parse()
+                .map_err(|_| ApiError::invalid(format!("invalid IPv4 address: {ip}")))?,
+        ),
     };
     let six: Option<Ipv6Addr> = match six.as_str() {
         "" => None,
-        ip => Some(ip.parse().map_err(|_| {
-            ApiError::invalid(format!("invalid IPv6 address: {ip}"))
-        })?),
+        ip => Some(
+            ip.parse()
+                .map_err(|_| ApiError::invalid(format!("invalid IPv6 address: {ip}")))?,
+        ),
     };
     let link_local = list(&ipam["LinkLocalIPs"])
         .iter()
@@ -96,7 +106,12 @@ pub(crate) fn wish(network: &str, endpoint: &Value) -> Result<Wish, ApiError> {
              by name and alias"
         )));
     }
-    if let Some((key, _)) = endpoint["DriverOpts"].as_object().into_iter().flatten().next() {
+    if let Some((key, _)) = endpoint["DriverOpts"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .next()
+    {
         return Err(ApiError::invalid(format!(
             "driver option {key} of an endpoint is not supported by the driver bridge"
         )));
@@ -243,7 +258,12 @@ impl Daemon {
 
     /// Brings the files in a running container's `/etc` in line with a network that it has joined or
     /// left. What else stands in them stays.
-    pub(super) async fn rewrite_etc(&self, container: &Container, endpoint: &Endpoint, joined: bool) {
+    pub(super) async fn rewrite_etc(
+        &self,
+        container: &Container,
+        endpoint: &Endpoint,
+        joined: bool,
+    ) {
         let record = container.record();
         let Some(sandbox) = self.networks.sandbox(&record.id) else {
             return;
@@ -326,10 +346,13 @@ impl Daemon {
             let alias = alias.rsplit('/').next().unwrap_or(alias);
             let other = self.find(name)?.record();
             let sandbox = self.networks.sandbox(&other.id);
-            let address = sandbox.iter().flat_map(|sandbox| &sandbox.endpoints).find_map(|e| {
-                let network = self.networks.find(&e.network).ok()?;
-                (network.name == "bridge").then_some(e.ipv4?.addr())
-            });
+            let address = sandbox
+                .iter()
+                .flat_map(|sandbox| &sandbox.endpoints)
+                .find_map(|e| {
+                    let network = self.networks.find(&e.network).ok()?;
+                    (network.name == "bridge").then_some(e.ipv4?.addr())
+                });
             let Some(address) = address else {
                 return Err(ApiError::new(
                     ErrorKind::System,
@@ -374,9 +397,10 @@ impl Daemon {
         record.networks.iter().any(|wish| {
             let name = self.wished(wish);
             name == wanted
-                || self.networks.find(name).is_ok_and(|network| {
-                    network.name == wanted || network.id.starts_with(wanted)
-                })
+                || self
+                    .networks
+                    .find(name)
+                    .is_ok_and(|network| network.name == wanted || network.id.starts_with(wanted))
         })
     }
 
@@ -456,8 +480,14 @@ mod tests {
         assert_eq!(found.aliases, ["web"]);
         assert_eq!(found.mac, Some([2, 0x42, 10, 0, 0, 5]));
         for (bad, text) in [
-            (json!({"IPAMConfig": {"IPv4Address": "x"}}), "invalid IPv4 address: x"),
-            (json!({"IPAMConfig": {"IPv6Address": "1.2.3.4"}}), "invalid IPv6 address: 1.2.3.4"),
+            (
+                json!({"IPAMConfig": {"IPv4Address": "x"}}),
+                "invalid IPv4 address: x",
+            ),
+            (
+                json!({"IPAMConfig": {"IPv6Address": "1.2.3.4"}}),
+                "invalid IPv6 address: 1.2.3.4",
+            ),
             (json!({"MacAddress": "x"}), "x is not a valid mac address"),
             (json!({"Links": ["a:b"]}), "link a:b is not supported"),
             (json!({"DriverOpts": {"k": "v"}}), "driver option k"),

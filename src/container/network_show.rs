@@ -28,7 +28,10 @@ impl Daemon {
         };
         let mut ports = Map::new();
         if self.is_reachable(record) {
-            let published = sandbox.as_ref().map(|s| s.ports.as_slice()).unwrap_or_default();
+            let published = sandbox
+                .as_ref()
+                .map(|s| s.ports.as_slice())
+                .unwrap_or_default();
             ports = ports::shown(record.config.exposed_ports.as_ref(), published);
         }
         json!({
@@ -71,9 +74,9 @@ impl Daemon {
         for wish in &record.networks {
             let name = self.wished(wish);
             let network = self.networks.find(name).ok();
-            let endpoint = network.as_ref().and_then(|network| {
-                sandbox.as_ref()?.endpoint(&network.id)
-            });
+            let endpoint = network
+                .as_ref()
+                .and_then(|network| sandbox.as_ref()?.endpoint(&network.id));
             let shown = one(record, wish, network.as_ref(), endpoint);
             let name = network.map_or_else(|| name.to_owned(), |network| network.name);
             out.insert(name, shown);
@@ -87,7 +90,10 @@ impl Daemon {
             return Vec::new();
         }
         let sandbox = self.sandbox_of(record);
-        let published = sandbox.as_ref().map(|s| s.ports.as_slice()).unwrap_or_default();
+        let published = sandbox
+            .as_ref()
+            .map(|s| s.ports.as_slice())
+            .unwrap_or_default();
         let mut out = Vec::new();
         for one in published {
             out.push(json!({
@@ -97,9 +103,17 @@ impl Daemon {
                 "Type": one.protocol.as_str(),
             }));
         }
-        for key in record.config.exposed_ports.iter().flatten().map(|(key, _)| key) {
+        for key in record
+            .config
+            .exposed_ports
+            .iter()
+            .flatten()
+            .map(|(key, _)| key)
+        {
             if let Some((number, protocol)) = ports::parse_port(key)
-                && !published.iter().any(|p| (p.port, p.protocol) == (number, protocol))
+                && !published
+                    .iter()
+                    .any(|p| (p.port, p.protocol) == (number, protocol))
             {
                 out.push(json!({"PrivatePort": number, "Type": protocol.as_str()}));
             }
@@ -151,12 +165,34 @@ fn endpoint_fields(endpoint: Option<&Endpoint>) -> Map<String, Value> {
     let e = endpoint;
     [
         ("EndpointID", text(e.map(|e| e.id.clone()))),
-        ("Gateway", text(e.and_then(|e| e.gateway).map(|ip| ip.to_string()))),
-        ("IPAddress", text(e.and_then(|e| e.ipv4).map(|net| net.addr().to_string()))),
-        ("IPPrefixLen", e.and_then(|e| e.ipv4).map_or(0, |net| net.prefix_len()).into()),
-        ("IPv6Gateway", text(e.and_then(|e| e.gateway_v6).map(|ip| ip.to_string()))),
-        ("GlobalIPv6Address", text(e.and_then(|e| e.ipv6).map(|net| net.addr().to_string()))),
-        ("GlobalIPv6PrefixLen", e.and_then(|e| e.ipv6).map_or(0, |net| net.prefix_len()).into()),
+        (
+            "Gateway",
+            text(e.and_then(|e| e.gateway).map(|ip| ip.to_string())),
+        ),
+        (
+            "IPAddress",
+            text(e.and_then(|e| e.ipv4).map(|net| net.addr().to_string())),
+        ),
+        (
+            "IPPrefixLen",
+            e.and_then(|e| e.ipv4)
+                .map_or(0, |net| net.prefix_len())
+                .into(),
+        ),
+        (
+            "IPv6Gateway",
+            text(e.and_then(|e| e.gateway_v6).map(|ip| ip.to_string())),
+        ),
+        (
+            "GlobalIPv6Address",
+            text(e.and_then(|e| e.ipv6).map(|net| net.addr().to_string())),
+        ),
+        (
+            "GlobalIPv6PrefixLen",
+            e.and_then(|e| e.ipv6)
+                .map_or(0, |net| net.prefix_len())
+                .into(),
+        ),
         ("MacAddress", text(e.and_then(|e| e.mac).map(mac_text))),
     ]
     .into_iter()

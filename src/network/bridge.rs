@@ -33,7 +33,9 @@ impl Networks {
             _ => network.interface.clone(),
         };
         network.interface.clone_from(&name);
-        let host_ip = settings.host_ip.map_or("0.0.0.0".to_owned(), |ip| ip.to_string());
+        let host_ip = settings
+            .host_ip
+            .map_or("0.0.0.0".to_owned(), |ip| ip.to_string());
         network.options = [
             (option::DEFAULT, "true".to_owned()),
             (option::ICC, settings.icc.to_string()),
@@ -177,12 +179,19 @@ impl Networks {
                 let mtu = network.bridge_options().mtu;
                 netlink
                     .add_bridge(&network.interface, &self.mark(), random_mac()?, mtu)
-                    .map_err(|e| failed(&format!("bridge {} cannot be made", network.interface), &e))?
+                    .map_err(|e| {
+                        failed(&format!("bridge {} cannot be made", network.interface), &e)
+                    })?
             }
         };
         let done = self
             .set_bridge(netlink, &network, &link)
-            .map_err(|e| failed(&format!("bridge {} cannot be set up", network.interface), &e))
+            .map_err(|e| {
+                failed(
+                    &format!("bridge {} cannot be set up", network.interface),
+                    &e,
+                )
+            })
             .and_then(|()| self.forward(&network))
             .and_then(|()| self.is_up(kernel, &network, link));
         if done.is_err() && made {

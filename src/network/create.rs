@@ -66,7 +66,10 @@ impl Networks {
         }
         let parsed = BridgeOptions::parse(&options)?;
         let interface = parsed.name.unwrap_or_else(|| format!("br-{}", &id[..12]));
-        if let Some(other) = existing.iter().find(|network| network.interface == interface) {
+        if let Some(other) = existing
+            .iter()
+            .find(|network| network.interface == interface)
+        {
             return Err(ApiError::forbidden(format!(
                 "cannot create network {id} ({interface}): conflicts with network {} ({interface}): \
                  networks have same bridge name",
@@ -115,7 +118,10 @@ impl Networks {
         let mut pools: Vec<Pool> = Vec::new();
         for one in &wanted.pools {
             let subnet = match one.subnet.as_str() {
-                "" if one.range.is_empty() && one.gateway.is_empty() && one.auxiliary.is_empty() => {
+                "" if one.range.is_empty()
+                    && one.gateway.is_empty()
+                    && one.auxiliary.is_empty() =>
+                {
                     continue;
                 }
                 "" => {
@@ -183,7 +189,8 @@ impl Networks {
                 auxiliary,
             });
         }
-        let has = |pools: &[Pool], six: bool| pools.iter().any(|p| p.subnet.addr().is_ipv6() == six);
+        let has =
+            |pools: &[Pool], six: bool| pools.iter().any(|p| p.subnet.addr().is_ipv6() == six);
         if has(&pools, true) && !wanted.ipv6 {
             // As in Docker: an IPv6 subnet alone turns nothing on.
             pools.retain(|pool| pool.subnet.addr().is_ipv4());
@@ -259,7 +266,8 @@ fn check(wanted: &Create) -> Result<(), ApiError> {
         return Err(ApiError::invalid("invalid name: name is empty"));
     }
     let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
-    if !wanted.name.starts_with(|c: char| c.is_ascii_alphanumeric()) || !wanted.name.chars().all(good)
+    if !wanted.name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        || !wanted.name.chars().all(good)
     {
         return Err(ApiError::invalid(format!(
             "invalid network name ({}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed",
@@ -307,7 +315,9 @@ fn check(wanted: &Create) -> Result<(), ApiError> {
 
 fn parse_net(what: &str, text: &str) -> Result<IpNet, ApiError> {
     let net: IpNet = text.parse().map_err(|_| {
-        ApiError::invalid(format!("invalid network config: invalid CIDR address: {text}"))
+        ApiError::invalid(format!(
+            "invalid network config: invalid CIDR address: {text}"
+        ))
     })?;
     if net.trunc() != net && what == "subnet" {
         return Err(ApiError::invalid(format!(
@@ -345,13 +355,37 @@ mod tests {
         };
         assert!(wanted(|_| {}).is_ok());
         let cases: [(fn(&mut Create), u16, &str); 7] = [
-            (|w| w.name = "host".into(), 403, "operation is not permitted on predefined host network"),
-            (|w| w.name = String::new(), 400, "invalid name: name is empty"),
-            (|w| w.driver = "host".into(), 403, "only one instance of \"host\" network is allowed"),
-            (|w| w.driver = "macvlan".into(), 501, "network driver \"macvlan\" is not supported"),
+            (
+                |w| w.name = "host".into(),
+                403,
+                "operation is not permitted on predefined host network",
+            ),
+            (
+                |w| w.name = String::new(),
+                400,
+                "invalid name: name is empty",
+            ),
+            (
+                |w| w.driver = "host".into(),
+                403,
+                "only one instance of \"host\" network is allowed",
+            ),
+            (
+                |w| w.driver = "macvlan".into(),
+                501,
+                "network driver \"macvlan\" is not supported",
+            ),
             (|w| w.driver = "x".into(), 404, "plugin \"x\" not found"),
-            (|w| w.scope = "swarm".into(), 501, "scope \"swarm\" is not supported"),
-            (|w| w.ingress = true, 501, "an ingress network is not supported"),
+            (
+                |w| w.scope = "swarm".into(),
+                501,
+                "scope \"swarm\" is not supported",
+            ),
+            (
+                |w| w.ingress = true,
+                501,
+                "an ingress network is not supported",
+            ),
         ];
         for (change, status, text) in cases {
             let error = wanted(change).unwrap_err();

@@ -10,7 +10,7 @@ use std::io::{self, Write as _};
 use std::net::IpAddr;
 use std::process::{Command, Stdio};
 
-use super::model::{Published, Protocol};
+use super::model::{Protocol, Published};
 
 /// A bridge in the rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,7 +97,11 @@ impl Rules {
                 let _ = write!(out, "iifname != \"{}\" ", port.interface);
             }
             if host_ip.is_unspecified() {
-                let nfproto = if port.target.is_ipv6() { "ipv6" } else { "ipv4" };
+                let nfproto = if port.target.is_ipv6() {
+                    "ipv6"
+                } else {
+                    "ipv4"
+                };
                 let _ = write!(out, "meta nfproto {nfproto} ");
             } else {
                 let _ = write!(out, "{family} daddr {host_ip} ");
@@ -128,7 +132,9 @@ impl Rules {
             "chain output {{\ntype nat hook output priority -100; policy accept;\n{loopback}\
              fib daddr type local jump published\n}}\n"
         );
-        out.push_str("chain postrouting {\ntype nat hook postrouting priority srcnat; policy accept;\n");
+        out.push_str(
+            "chain postrouting {\ntype nat hook postrouting priority srcnat; policy accept;\n",
+        );
         for bridge in &self.bridges {
             let name = &bridge.interface;
             for subnet in &bridge.subnets {
@@ -189,7 +195,8 @@ pub(crate) fn exists(table: &str) -> bool {
 /// # Errors
 /// What `nft` says.
 pub(crate) fn run(script: &str) -> io::Result<()> {
-    let nft = program().ok_or_else(|| io::Error::other("nft is not installed (package nftables)"))?;
+    let nft =
+        program().ok_or_else(|| io::Error::other("nft is not installed (package nftables)"))?;
     let mut child = Command::new(nft)
         .args(["-f", "-"])
         .stdin(Stdio::piped())
@@ -205,7 +212,10 @@ pub(crate) fn run(script: &str) -> io::Result<()> {
     }
     let said = String::from_utf8_lossy(&output.stderr);
     let first = said.lines().next().unwrap_or_default().trim();
-    Err(io::Error::other(format!("nft: {first} ({})", output.status)))
+    Err(io::Error::other(format!(
+        "nft: {first} ({})",
+        output.status
+    )))
 }
 
 #[cfg(test)]
@@ -251,7 +261,10 @@ mod tests {
         ] {
             assert!(script.contains(line), "{line}\n{script}");
         }
-        assert!(!script.contains("ip6 saddr fd00::/64 oifname != "), "{script}");
+        assert!(
+            !script.contains("ip6 saddr fd00::/64 oifname != "),
+            "{script}"
+        );
     }
 
     #[test]

@@ -99,9 +99,7 @@ fn address(number: u128, like: &IpNet) -> IpAddr {
 /// Addresses that no container gets: the subnet's ends, the gateways, what is reserved by name.
 pub(crate) fn is_reserved(pool: &Pool, ip: IpAddr) -> bool {
     let ends = match pool.subnet {
-        IpNet::V4(net) => {
-            net.prefix_len() < 31 && (ip == net.network() || ip == net.broadcast())
-        }
+        IpNet::V4(net) => net.prefix_len() < 31 && (ip == net.network() || ip == net.broadcast()),
         IpNet::V6(net) => net.prefix_len() < 127 && ip == net.network(),
     };
     ends || ip == pool.gateway
@@ -147,9 +145,8 @@ mod tests {
 
     #[test]
     fn subnets_do_not_overlap() {
-        let taken = |list: &[&str]| -> Vec<IpNet> {
-            list.iter().map(|n| n.parse().unwrap()).collect()
-        };
+        let taken =
+            |list: &[&str]| -> Vec<IpNet> { list.iter().map(|n| n.parse().unwrap()).collect() };
         let free = |list: &[&str]| free_v4(&[], &taken(list)).unwrap().to_string();
         assert_eq!(free(&[]), "10.212.0.0/20");
         assert_eq!(free(&["10.212.3.0/24"]), "10.212.16.0/20");

@@ -120,8 +120,7 @@ impl Networks {
         // On the disk before there is anything that it tells of.
         self.save(&sandbox)?;
         let path = self.namespace(&request.container);
-        namespace::create(&path)
-            .map_err(|e| failed("a network namespace cannot be made", &e))?;
+        namespace::create(&path).map_err(|e| failed("a network namespace cannot be made", &e))?;
         self.plug(&mut netlink, &sandbox, &links)?;
         if !held.is_empty() {
             self.publish(kernel, &sandbox, held)?;
@@ -140,8 +139,8 @@ impl Networks {
         links: &[Option<Link>],
     ) -> Result<(), ApiError> {
         let path = self.namespace(&sandbox.container);
-        let namespace = File::open(&path)
-            .map_err(|e| failed("the network namespace cannot be opened", &e))?;
+        let namespace =
+            File::open(&path).map_err(|e| failed("the network namespace cannot be opened", &e))?;
         let mut inside = Vec::new();
         for (endpoint, link) in sandbox.endpoints.iter().zip(links) {
             if let Some(link) = link {
@@ -258,8 +257,12 @@ impl Networks {
         let target = {
             let state = self.state();
             let endpoint = state.way_out(sandbox).map(|(endpoint, _)| endpoint);
-            let four = endpoint.and_then(|e| e.ipv4).map(|net| IpAddr::from(net.addr()));
-            let six = endpoint.and_then(|e| e.ipv6).map(|net| IpAddr::from(net.addr()));
+            let four = endpoint
+                .and_then(|e| e.ipv4)
+                .map(|net| IpAddr::from(net.addr()));
+            let six = endpoint
+                .and_then(|e| e.ipv6)
+                .map(|net| IpAddr::from(net.addr()));
             move |host: IpAddr| match host {
                 IpAddr::V4(_) => four.or(six),
                 IpAddr::V6(_) => six.or(four),
@@ -305,7 +308,10 @@ impl Networks {
         if let Some(sandbox) = &sandbox {
             if !sandbox.ports.is_empty() {
                 let applied = self.apply(kernel);
-                said("rules of published ports are not removed", applied.map_err(|e| e.message));
+                said(
+                    "rules of published ports are not removed",
+                    applied.map_err(|e| e.message),
+                );
             }
             // The kernel removes an interface with its namespace, a little later. That is too late
             // where others keep the namespace, or where the address is soon used again.
@@ -315,7 +321,10 @@ impl Networks {
                 }
                 let removed =
                     Netlink::open().and_then(|mut n| n.remove_link(&endpoint.host_interface));
-                said("interface is not removed", removed.map_err(|e| e.to_string()));
+                said(
+                    "interface is not removed",
+                    removed.map_err(|e| e.to_string()),
+                );
             }
         }
         let path = self.namespace(container);
@@ -326,7 +335,10 @@ impl Networks {
             );
         }
         let removed = store::remove_sandbox(&self.run, container);
-        said("file of the network is not removed", removed.map_err(|e| e.to_string()));
+        said(
+            "file of the network is not removed",
+            removed.map_err(|e| e.to_string()),
+        );
     }
 
     pub(super) fn save(&self, sandbox: &Sandbox) -> Result<(), ApiError> {

@@ -86,7 +86,11 @@ impl Networks {
                     network.name
                 ))
             };
-            let before = state.sandboxes.get(container).cloned().ok_or_else(missing)?;
+            let before = state
+                .sandboxes
+                .get(container)
+                .cloned()
+                .ok_or_else(missing)?;
             let endpoint = before.endpoint(&network.id).cloned().ok_or_else(missing)?;
             let mut after = before.clone();
             after.endpoints.retain(|other| other.id != endpoint.id);

@@ -13,9 +13,7 @@ use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
     NetlinkPayload,
 };
-use netlink_packet_route::address::{
-    AddressAttribute, AddressFlags, AddressMessage, AddressScope,
-};
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
 use netlink_packet_route::link::{
     InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute,
     LinkFlags, LinkInfo, LinkMessage,
@@ -444,7 +442,13 @@ mod tests {
         assert_eq!(mac_text(mac), "02:42:ac:11:00:02");
         assert_eq!(parse_mac("02:42:ac:11:00:02"), Some(mac));
         assert_eq!(parse_mac("02-42-AC-11-00-02"), Some(mac));
-        for bad in ["", "02:42:ac:11:00", "02:42:ac:11:00:02:01", "01:00:00:00:00:00", "x"] {
+        for bad in [
+            "",
+            "02:42:ac:11:00",
+            "02:42:ac:11:00:02:01",
+            "01:00:00:00:00:00",
+            "x",
+        ] {
             assert_eq!(parse_mac(bad), None, "{bad}");
         }
     }

@@ -184,7 +184,9 @@ impl Holder<'_> {
             let others = self.taken.iter().chain(before.iter().map(|h| &h.published));
             if others.clone().any(|other| conflict(other, &published)) {
                 let shown = SocketAddr::new(*ip, port);
-                return Err(format!("Bind for {shown} failed: port is already allocated"));
+                return Err(format!(
+                    "Bind for {shown} failed: port is already allocated"
+                ));
             }
             let socket = match wish.protocol {
                 Protocol::Sctp => None,

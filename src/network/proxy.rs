@@ -159,7 +159,10 @@ mod tests {
     #[test]
     fn words_of_the_command_line() {
         let target = "[fd00::2]:80".parse().ok();
-        assert_eq!(parse("tcp=7=[fd00::2]:80"), Some((Protocol::Tcp, 7, target)));
+        assert_eq!(
+            parse("tcp=7=[fd00::2]:80"),
+            Some((Protocol::Tcp, 7, target))
+        );
         assert_eq!(parse("udp=7=-"), Some((Protocol::Udp, 7, None)));
         for bad in ["", "tcp=7", "tcp=1=-", "x=7=-", "tcp=7=x"] {
             assert_eq!(parse(bad), None, "{bad}");

@@ -44,7 +44,10 @@ impl Networks {
         // Not those that were started since.
         let inherited = std::mem::take(&mut kernel.inherited);
         for container in inherited.iter().filter(|container| !runs(container)) {
-            tracing::info!(container, "what is left of the container's network is removed");
+            tracing::info!(
+                container,
+                "what is left of the container's network is removed"
+            );
             self.leave_locked(&mut kernel, container, false);
         }
         if self.unavailable.is_some() {
@@ -77,7 +80,9 @@ impl Networks {
         let mark = self.mark();
         let networks = self.all();
         for link in netlink.links().unwrap_or_default() {
-            let known = networks.iter().any(|network| network.interface == link.name);
+            let known = networks
+                .iter()
+                .any(|network| network.interface == link.name);
             if link.alias == mark && !known {
                 tracing::info!(interface = link.name, "bridge without a network is removed");
                 if let Err(error) = netlink.remove_link(&link.name) {

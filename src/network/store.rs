@@ -148,9 +148,6 @@ mod tests {
         let error = load(dir.path()).unwrap_err().to_string();
         assert!(error.contains("version 2"), "{error}");
         std::fs::write(dir.path().join(FILE), r#"{"version":1"#).unwrap();
-        assert!(matches!(
-            load(dir.path()),
-            Err(StoreError::Damaged { .. })
-        ));
+        assert!(matches!(load(dir.path()), Err(StoreError::Damaged { .. })));
     }
 }

@@ -73,7 +73,11 @@ pub(crate) fn change(
 ) -> Result<(), RuntimeError> {
     let path = dir.join("hosts");
     let text = fs::read_to_string(&path).map_err(RuntimeError::file("read", &path))?;
-    let of = |line: &str| addresses.iter().any(|ip| line.split('\t').next() == Some(ip));
+    let of = |line: &str| {
+        addresses
+            .iter()
+            .any(|ip| line.split('\t').next() == Some(ip))
+    };
     let mut kept: String = (text.lines().filter(|line| !of(line)))
         .map(|line| format!("{line}\n"))
         .collect();
@@ -86,7 +90,11 @@ pub(crate) fn change(
     let path = dir.join("resolv.conf");
     let resolv = resolv_text(&host_resolv(Network::Own), host, Network::Own, Some(own));
     let old = fs::read_to_string(&path).map_err(RuntimeError::file("read", &path))?;
-    let server = |text: &str| values(text, "nameserver").map(str::to_owned).collect::<Vec<_>>();
+    let server = |text: &str| {
+        values(text, "nameserver")
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
     // Else the container may have written into it.
     if server(&old) != server(&resolv) {
         fs::write(&path, resolv).map_err(RuntimeError::file("write", &path))?;
@@ -159,7 +167,9 @@ fn hosts_text(
         let addresses = match address {
             HostAddress::Is(address) => vec![address],
             HostAddress::Gateway => {
-                let gateways = own.map(|own| own.host_gateway.as_slice()).unwrap_or_default();
+                let gateways = own
+                    .map(|own| own.host_gateway.as_slice())
+                    .unwrap_or_default();
                 gateways.iter().map(IpAddr::to_string).collect()
             }
         };
@@ -299,13 +309,27 @@ mod tests {
             ..Default::default()
         };
         let config = ContainerConfig::default();
-        let text = hosts_text(LOCALHOST.into(), &config, &host, (Network::Own, None), "web").unwrap();
+        let text = hosts_text(
+            LOCALHOST.into(),
+            &config,
+            &host,
+            (Network::Own, None),
+            "web",
+        )
+        .unwrap();
         assert!(text.starts_with("127.0.0.1\tlocalhost\n"), "{text}");
         assert!(
             text.ends_with("10.0.0.7\tdb\n::1\tsix\n127.0.0.1\tweb\n"),
             "{text}"
         );
-        let text = hosts_text("1.2.3.4 x".into(), &config, &host, (Network::Host, None), "web").unwrap();
+        let text = hosts_text(
+            "1.2.3.4 x".into(),
+            &config,
+            &host,
+            (Network::Host, None),
+            "web",
+        )
+        .unwrap();
         assert_eq!(text, "1.2.3.4 x\n10.0.0.7\tdb\n::1\tsix\n");
     }
 
@@ -329,8 +353,7 @@ mod tests {
             ..Default::default()
         };
         let config = ContainerConfig::default();
-        let text =
-            |own| hosts_text(String::new(), &config, &host, (Network::Own, own), "web");
+        let text = |own| hosts_text(String::new(), &config, &host, (Network::Own, own), "web");
         assert!(text(None).is_err());
         let own = OwnNetwork {
             addresses: vec!["10.0.0.2".parse().unwrap()],

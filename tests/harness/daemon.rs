@@ -163,7 +163,11 @@ impl Daemon {
             .args(["--log-level", "debug"])
             .args(&self.options.args);
         // Cases that are not about networks do without a bridge.
-        let named = self.options.config.as_ref().is_some_and(|c| c.contains("\"bridge\""));
+        let named = self
+            .options
+            .config
+            .as_ref()
+            .is_some_and(|c| c.contains("\"bridge\""));
         if self.engine == Engine::Taffrail && !self.options.bridge && !named {
             command.arg("--bridge=none");
         }
