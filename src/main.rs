@@ -9,6 +9,7 @@ mod daemon_log;
 mod delivery;
 mod errors;
 mod events;
+mod files;
 mod image;
 mod logs;
 mod metrics;

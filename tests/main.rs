@@ -13,6 +13,7 @@ mod cli_own;
 mod cli_run;
 mod compatibility;
 mod completion;
+mod copy;
 mod delivery;
 mod docker_py;
 mod events;

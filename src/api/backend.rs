@@ -10,8 +10,8 @@ use super::request::Request;
 use super::router::{Backend, Route, Router};
 use super::server::{self, Limits, Listener};
 use super::{
-    attach, containers, df, events, exec, images, lifecycle, load, log_check, log_test, logs,
-    network_create, networks, registry, save, spool, system, volumes, wait,
+    archive, attach, containers, df, events, exec, images, lifecycle, load, log_check, log_test,
+    logs, network_create, networks, registry, save, spool, system, volumes, wait,
 };
 use crate::daemon::Daemon;
 use crate::errors::ApiError;
@@ -60,6 +60,10 @@ impl Backend for Api {
             Route::ContainerRename => lifecycle::rename(daemon, &name, &request).await?,
             Route::ContainerUpdate => lifecycle::update(daemon, &name, &mut request).await?,
             Route::ContainerTop => lifecycle::top(daemon, &name, &request).await?,
+            Route::ContainerChanges => archive::changes(daemon, &name).await?,
+            Route::ArchiveStat => archive::stat(daemon, &name, &request).await?,
+            Route::ArchiveGet => archive::get(daemon, &name, &request).await?,
+            Route::ArchivePut => archive::put(daemon, &name, request).await?,
             Route::ContainerPrune => lifecycle::prune(daemon, &request).await?,
             Route::ExecCreate => exec::create(daemon, &name, &mut request).await?,
             Route::ExecStart => return exec::start(daemon, &name, request).await,

@@ -4,6 +4,7 @@
 //! `backend` dispatches routes to the resources' files. Requests outlive their clients: a handler
 //! runs in a task of its own, only streams end when the client is gone.
 
+mod archive;
 mod attach;
 mod attach_query;
 pub(crate) mod backend;
@@ -26,6 +27,7 @@ mod logs;
 mod logs_query;
 mod network_create;
 mod networks;
+mod outgoing;
 pub(crate) mod query;
 mod registry;
 pub(crate) mod reply;

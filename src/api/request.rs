@@ -19,6 +19,8 @@ use crate::errors::{ApiError, ErrorKind};
 pub(crate) const JSON_BYTES: usize = 4 << 20;
 /// Longest pause of a client within a JSON body.
 const BODY_PAUSE: Duration = Duration::from_secs(30);
+/// Longest pause within a streamed body, which holds a thread.
+const BODY_STALL: Duration = Duration::from_secs(600);
 /// Chunks of a streamed body that wait for their reader.
 const BODY_QUEUE: usize = 8;
 
@@ -142,7 +144,7 @@ async fn collect(body: &mut Incoming, limit: usize) -> Result<Bytes, ApiError> {
     }
 }
 
-/// A request body for blocking code.
+/// A request body for blocking code, on a thread of the runtime.
 #[derive(Debug)]
 pub(crate) struct BodyReader {
     chunks: mpsc::Receiver<io::Result<Bytes>>,
@@ -163,9 +165,16 @@ impl BodyReader {
 impl io::Read for BodyReader {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         while self.current.is_empty() {
-            match self.chunks.blocking_recv() {
-                None => return Ok(0),
-                Some(chunk) => self.current = chunk?,
+            let next = tokio::time::timeout(BODY_STALL, self.chunks.recv());
+            match tokio::runtime::Handle::current().block_on(next) {
+                Ok(None) => return Ok(0),
+                Ok(Some(chunk)) => self.current = chunk?,
+                Err(_) => {
+                    return Err(io::Error::new(
+                        io::ErrorKind::TimedOut,
+                        format!("nothing of the body came for {} s", BODY_STALL.as_secs()),
+                    ));
+                }
             }
         }
         let count = self.current.len().min(buf.len());

@@ -34,6 +34,9 @@ pub(crate) enum CliError {
     NoFlags,
     #[error("container prune has been cancelled")]
     PruneCancelled,
+    /// Paths that do not go together, or a disk's refusal.
+    #[error("{0}")]
+    Copy(String),
     #[error("requested load from stdin, but stdin is empty")]
     LoadFromTerminal,
     #[error("cowardly refusing to save to a terminal. Use the -o flag or redirect")]

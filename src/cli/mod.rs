@@ -5,9 +5,13 @@ mod completion;
 mod confirm;
 mod container_flags;
 mod container_group;
+mod cp;
+mod cp_paths;
+mod cp_progress;
 mod create_body;
 mod daemon_args;
 mod detach_keys;
+mod diff;
 #[cfg(test)]
 mod docker_flags;
 mod error;
@@ -108,6 +112,10 @@ enum Command {
     Update(update::UpdateArgs),
     /// Display the running processes of a container
     Top(top::TopArgs),
+    /// Copy files/folders between a container and the local filesystem
+    Cp(cp::CpArgs),
+    /// Inspect changes to files or directories on a container's filesystem
+    Diff(diff::DiffArgs),
     /// Manage containers
     #[command(subcommand)]
     Container(container_group::Group),

@@ -67,7 +67,7 @@ fn usage_of(command: &str) -> Option<String> {
         .find(|(name, _)| *name == alone)
         .map(|(name, rest)| {
             let last = name.rsplit(' ').next().unwrap_or(name);
-            let bare = ["tag", "pause", "unpause", "rename", "top"].contains(&last);
+            let bare = ["tag", "pause", "unpause", "rename", "top", "diff", "port"].contains(&last);
             let options = if bare { "" } else { "[OPTIONS] " };
             format!("taffrail {whole} {options}{rest}")
                 .trim_end()
@@ -98,6 +98,8 @@ const USAGE: &[(&str, &str)] = &[
     ("rm", "CONTAINER [CONTAINER...]"),
     ("wait", "CONTAINER [CONTAINER...]"),
     ("ps", ""),
+    ("cp", "CONTAINER:SRC_PATH DEST_PATH|-\n        taffrail cp [OPTIONS] SRC_PATH|- CONTAINER:DEST_PATH"),
+    ("diff", "CONTAINER"),
     ("logs", "CONTAINER [CONTAINER...]"),
     ("inspect", "NAME|ID [NAME|ID...]"),
     ("images", "[REPOSITORY[:TAG]]"),
@@ -136,7 +138,10 @@ fn optional_bool(arg: Arg) -> Arg {
 
 /// How many arguments a command takes, for those that take a fixed number.
 fn exact(name: &str) -> Option<&'static str> {
-    match name {
+    let name = name.replacen("taffrail container ", "taffrail ", 1);
+    match name.as_str() {
+        "taffrail cp" => Some("2 arguments"),
+        "taffrail diff" => Some("1 argument"),
         "taffrail tag" | "taffrail image tag" | "taffrail rename" => Some("2 arguments"),
         "taffrail attach" | "taffrail history" | "taffrail image history" => Some("1 argument"),
         _ => None,

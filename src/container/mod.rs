@@ -9,6 +9,7 @@
 //!
 //! [`Daemon`]: crate::daemon::Daemon
 
+mod archive;
 mod attach;
 mod connect;
 mod create;
@@ -48,6 +49,7 @@ pub(crate) mod table;
 pub(crate) mod time;
 mod top;
 mod update;
+mod view;
 mod volumes;
 mod wait;
 
@@ -59,6 +61,7 @@ use tokio::sync::{oneshot, watch};
 use crate::logs::Holds;
 use crate::supervisor::{AttachStream, Capture};
 
+pub(crate) use archive::ExtractOptions;
 pub(crate) use attach::{
     AttachInput, AttachOptions, AttachOutput, AttachSession, InputEnd, Stream,
 };

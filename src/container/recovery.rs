@@ -210,6 +210,11 @@ impl Daemon {
             .await,
             Some(true)
         ) {
+            // A copy from or to it may have been under way.
+            let (images, id) = (Arc::clone(&self.images), container.id.clone());
+            if let Some(Err(error)) = blocking(move || images.unmount_rootfs(&id)).await {
+                tracing::warn!(container = container.id, error = %error, "root file system cannot be unmounted");
+            }
             return;
         }
         tracing::info!(

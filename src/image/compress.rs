@@ -15,7 +15,7 @@ const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 const ZSTD_STEP: usize = 128 * 1024;
 
 /// What is inside a stream, found by its first bytes.
-pub(super) fn decompress<'a>(source: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
+pub(crate) fn decompress<'a>(source: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
     let mut source = BufReader::with_capacity(BUFFER, Peeked::new(source)?);
     let start = source.fill_buf()?;
     Ok(if start.starts_with(&GZIP) {

@@ -88,6 +88,8 @@ pub(crate) enum ImageError {
         path: PathBuf,
         source: io::Error,
     },
+    #[error("cannot read what the container has written: {0}")]
+    Upper(&'static str),
     #[error("cannot {action} {path}: {source}")]
     Io {
         action: &'static str,
@@ -121,6 +123,7 @@ impl ImageError {
             | Self::StateVersion { .. }
             | Self::Damaged { .. }
             | Self::Mount { .. }
+            | Self::Upper(_)
             | Self::Io { .. } => ErrorKind::System,
         }
     }

@@ -16,10 +16,11 @@
 mod archive;
 mod blobs;
 mod changes;
-mod compress;
+pub(crate) mod compress;
 mod config;
 mod error;
 mod files;
+mod held;
 mod layers;
 mod oci;
 mod pull;
@@ -31,10 +32,11 @@ mod save;
 mod state;
 mod store;
 mod tape;
-mod tarball;
+pub(crate) mod tarball;
 #[cfg(test)]
 mod tests;
 mod unpack;
+mod upper;
 
 // Each is part of the store's interface; not every one is named by its callers.
 #[allow(unused_imports)]
@@ -42,11 +44,13 @@ pub(crate) use self::{
     blobs::KnownBlob,
     compress::digest,
     config::{History, Image, host_architecture},
-    error::ImageError,
+    error::{ImageError, TarError},
+    held::HeldRootfs,
     pull::Pull,
     push::{PushLayer, PushSource},
     reference::Reference,
     remove::{InUse, Removed},
     save::Archive,
     store::{ImageStore, LoadEvent},
+    upper::ChangeKind,
 };

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::ImageError;
 use super::files;
+use super::held::Held;
 use super::layers::{LayerStore, short};
 
 const VERSION: u64 = 1;
@@ -36,13 +37,17 @@ pub(super) struct Lower {
 #[derive(Debug)]
 pub(super) struct Rootfs {
     folder: PathBuf,
+    held: Held,
 }
 
 impl Rootfs {
     pub(super) fn open(data_root: &Path) -> Result<Self, ImageError> {
         let folder = data_root.join("overlay");
         files::make_folder(&folder)?;
-        Ok(Self { folder })
+        Ok(Self {
+            folder,
+            held: Held::default(),
+        })
     }
 
     fn path(&self, container: &str) -> Result<PathBuf, ImageError> {
@@ -116,6 +121,11 @@ impl Rootfs {
         self.lower(container).map(|lower| lower.layers)
     }
 
+    /// What the container has written.
+    pub(super) fn upper(&self, container: &str) -> Result<PathBuf, ImageError> {
+        Ok(self.path(container)?.join("upper"))
+    }
+
     /// Layers that containers stand on. An error if one cannot tell: then nothing may be removed.
     pub(super) fn layers_in_use(&self) -> Result<Vec<String>, ImageError> {
         let mut found = Vec::new();
@@ -131,11 +141,54 @@ impl Rootfs {
         Ok(found)
     }
 
+    /// Mounts it for a run, if it is not mounted yet.
     pub(super) fn mount(
         &self,
         container: &str,
         layers: &LayerStore,
     ) -> Result<PathBuf, ImageError> {
+        let mut held = self.held.lock(container);
+        let path = self.mount_now(container, layers)?;
+        if let Some(holders) = held.get_mut(container) {
+            holders.unmount = false;
+        }
+        Ok(path)
+    }
+
+    /// Mounts it for somebody else; `release` gives it back.
+    pub(super) fn hold(
+        &self,
+        container: &str,
+        layers: &LayerStore,
+    ) -> Result<PathBuf, ImageError> {
+        let mut held = self.held.lock(container);
+        let unmount = !is_mounted(&self.path(container)?.join("merged"), OVERLAY)?;
+        let path = self.mount_now(container, layers)?;
+        let holders = held.entry(container.to_owned()).or_default();
+        holders.count += 1;
+        holders.unmount |= unmount;
+        Ok(path)
+    }
+
+    /// The last one unmounts what no run uses.
+    pub(super) fn release(&self, container: &str) -> Result<(), ImageError> {
+        let mut held = self.held.lock(container);
+        let Some(holders) = held.get_mut(container) else {
+            return Ok(());
+        };
+        holders.count -= 1;
+        if holders.count > 0 {
+            return Ok(());
+        }
+        let unmount = holders.unmount;
+        held.remove(container);
+        if unmount {
+            return unmount_from(&self.path(container)?.join("merged"), OVERLAY);
+        }
+        Ok(())
+    }
+
+    fn mount_now(&self, container: &str, layers: &LayerStore) -> Result<PathBuf, ImageError> {
         let path = self.path(container)?;
         let merged = path.join("merged");
         let lower = self.lower(container)?;
@@ -169,9 +222,14 @@ impl Rootfs {
         Ok(merged)
     }
 
+    /// After a run. Who else holds it goes on, and unmounts it at the end.
     pub(super) fn unmount(&self, container: &str) -> Result<(), ImageError> {
         let path = self.path(container)?;
-        unmount_from(&path.join("merged"), OVERLAY)?;
+        let mut held = self.held.lock(container);
+        match held.get_mut(container) {
+            Some(holders) => holders.unmount = true,
+            None => unmount_from(&path.join("merged"), OVERLAY)?,
+        }
         unmount_from(&path.join(SHM), TMPFS)
     }
 
@@ -203,8 +261,13 @@ impl Rootfs {
 
     /// Removes all of a container's file system. Returns the layers that it stood on.
     pub(super) fn remove(&self, container: &str) -> Result<Vec<String>, ImageError> {
-        self.unmount(container)?;
         let path = self.path(container)?;
+        {
+            // Holders lose it: what they have open is empty from now on.
+            let _held = self.held.lock(container);
+            unmount_from(&path.join("merged"), OVERLAY)?;
+            unmount_from(&path.join(SHM), TMPFS)?;
+        }
         let layers = match self.lower(container) {
             Ok(lower) => lower.layers,
             Err(ImageError::NoRootfs(_)) => Vec::new(),
@@ -237,6 +300,16 @@ fn options(lower: &Lower, container: &str) -> String {
     // after they were copied to another disk.
     if Path::new("/sys/module/overlay/parameters/index").exists() {
         options.push_str(",index=off");
+    }
+    // A renamed folder and a change of owner are copied up whole: the upper folder alone, with the
+    // layers, says what the container has changed.
+    for parameter in ["redirect_dir", "metacopy"] {
+        if Path::new("/sys/module/overlay/parameters")
+            .join(parameter)
+            .exists()
+        {
+            options.push_str(&format!(",{parameter}=off"));
+        }
     }
     options
 }

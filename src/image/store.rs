@@ -3,20 +3,25 @@
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 use tempfile::TempDir;
 
 use super::archive::{Candidate, LayerBlob, Members};
 use super::compress::HashReader;
 use super::config::{self, Image};
 use super::error::{ArchiveError, ImageError, LayerError};
+use super::held::HeldRootfs;
 use super::layers::{self, LayerStore};
 use super::reference::{Reference, check_tag};
 use super::remove::{self, InUse, Removed};
 use super::rootfs::Rootfs;
 use super::state::{State, now};
+use super::upper::{self, ChangeKind};
 use super::{changes, files, save};
 
 const TEMPORARY: &str = "image-";
@@ -332,6 +337,40 @@ impl ImageStore {
         self.rootfs.mount(container, &self.layers)
     }
 
+    /// Mounts a container's root file system for somebody besides its run.
+    pub(crate) fn hold_rootfs(self: &Arc<Self>, container: &str) -> Result<HeldRootfs, ImageError> {
+        let path = self.rootfs.hold(container, &self.layers)?;
+        Ok(HeldRootfs {
+            store: Arc::clone(self),
+            container: container.to_owned(),
+            path,
+        })
+    }
+
+    /// What a container has changed of its image, by absolute path.
+    pub(crate) fn changes(
+        &self,
+        container: &str,
+    ) -> Result<Vec<(Vec<u8>, ChangeKind)>, ImageError> {
+        let lower = self.lower_of(&self.rootfs.layers_of(container)?)?;
+        let upper = open_folder(&self.rootfs.upper(container)?)?;
+        let mut compare = upper::Compare::new(&lower);
+        upper::walk(&upper, &mut compare)?;
+        Ok(compare.finish())
+    }
+
+    /// The folders of layers, topmost first, held open.
+    fn lower_of(&self, chain: &[String]) -> Result<upper::Lower, ImageError> {
+        let open = |layer: &String| open_folder(&self.layers.diff(layer));
+        chain.iter().rev().map(open).collect::<Result<_, _>>().map(upper::Lower)
+    }
+
+    pub(super) fn release_rootfs(&self, container: &str) {
+        if let Err(error) = self.rootfs.release(container) {
+            tracing::warn!(container, error = %error, "root file system cannot be unmounted");
+        }
+    }
+
     /// The folders of the layers that a container stands on, topmost first, joined by `:`.
     pub(crate) fn lower_dirs(&self, container: &str) -> String {
         match self.rootfs.layers_of(container) {
@@ -561,6 +600,12 @@ impl ImageStore {
         }
         gone
     }
+}
+
+fn open_folder(path: &Path) -> Result<OwnedFd, ImageError> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    nix::fcntl::open(path, flags, Mode::empty())
+        .map_err(|errno| ImageError::io("open", path)(errno.into()))
 }
 
 /// Opens a stored layer, runs `read` on it, and compares the digest of the stored bytes.

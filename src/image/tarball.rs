@@ -21,7 +21,7 @@ const MAX_FRAGMENTS: usize = 1 << 20;
 const XATTR: &[u8] = b"SCHILY.xattr.";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     File,
     HardLink,
     Symlink,
@@ -33,26 +33,26 @@ pub(super) enum Kind {
 
 /// One entry; its content is read from the reader that gave it.
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
-    pub(super) kind: Kind,
+pub(crate) struct Entry {
+    pub(crate) kind: Kind,
     /// As it stands in the archive, without slashes at the end.
-    pub(super) path: Vec<u8>,
+    pub(crate) path: Vec<u8>,
     /// Target of a link.
-    pub(super) link: Vec<u8>,
+    pub(crate) link: Vec<u8>,
     /// Permission bits with setuid, setgid and sticky.
-    pub(super) mode: u32,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
     /// Seconds and nanoseconds since 1970.
-    pub(super) mtime: (i64, u32),
+    pub(crate) mtime: (i64, u32),
     /// Major and minor number.
-    pub(super) device: (u32, u32),
+    pub(crate) device: (u32, u32),
     /// Length of the file, holes included.
-    pub(super) size: u64,
-    pub(super) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(crate) size: u64,
+    pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
     /// Offset and length of each piece of a sparse file, in order; the pieces follow each other in
     /// the archive.
-    pub(super) fragments: Option<Vec<(u64, u64)>>,
+    pub(crate) fragments: Option<Vec<(u64, u64)>>,
 }
 
 /// What PAX and GNU headers say of the entry after them.
@@ -72,7 +72,7 @@ struct Extended {
     sparse: bool,
 }
 
-pub(super) struct TarReader<R> {
+pub(crate) struct TarReader<R> {
     inner: R,
     /// Bytes taken from `inner`, for messages.
     offset: u64,
@@ -87,7 +87,7 @@ pub(super) struct TarReader<R> {
 }
 
 impl<R: Read> TarReader<R> {
-    pub(super) fn new(inner: R) -> Self {
+    pub(crate) fn new(inner: R) -> Self {
         Self {
             inner,
             offset: 0,
@@ -100,12 +100,12 @@ impl<R: Read> TarReader<R> {
     }
 
     /// What the archive is read from.
-    pub(super) fn inner_mut(&mut self) -> &mut R {
+    pub(crate) fn inner_mut(&mut self) -> &mut R {
         &mut self.inner
     }
 
     /// The next entry; what is left of the current one is skipped.
-    pub(super) fn next(&mut self) -> Result<Option<Entry>, TarError> {
+    pub(crate) fn next(&mut self) -> Result<Option<Entry>, TarError> {
         let mut extended = Extended::default();
         let mut expecting = false;
         loop {
@@ -150,7 +150,7 @@ impl<R: Read> TarReader<R> {
 
     /// Reads what follows the last entry, so that digests cover the whole stream. With `strict`, an
     /// archive without its end marker is an error.
-    pub(super) fn finish(mut self, strict: bool) -> Result<R, TarError> {
+    pub(crate) fn finish(mut self, strict: bool) -> Result<R, TarError> {
         while self.next()?.is_some() {}
         if strict && !self.marked {
             return Err(TarError::NoEnd);

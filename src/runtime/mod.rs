@@ -50,4 +50,5 @@ pub(crate) use security::{default_masked_paths, default_readonly_paths, security
 pub(crate) use spec::{Prepared, SpecInput, prepare, write_bundle};
 pub(crate) use support::discard_unsupported;
 pub(crate) use update::update_limits;
+pub(crate) use user::user_ids;
 pub(crate) use validate::{retries_without_failure, validate_create, validate_update};

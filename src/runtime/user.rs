@@ -67,6 +67,15 @@ fn numeric(text: &str) -> Result<Option<u32>, RuntimeError> {
     }
 }
 
+/// User and group of `Config.User` by the files of a root file system.
+///
+/// # Errors
+/// A name that is not in them.
+pub(crate) fn user_ids(rootfs: &Path, user: &str) -> Result<(u32, u32), RuntimeError> {
+    let found = resolve(&Rootfs::open(rootfs)?, user, &[])?;
+    Ok((found.uid, found.gid))
+}
+
 /// Resolves `user` (`name|uid[:group|gid]`, empty for root) and `group_add`.
 pub(super) fn resolve(
     rootfs: &Rootfs,

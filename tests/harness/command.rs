@@ -236,3 +236,23 @@ impl fmt::Debug for Output {
         fmt::Display::fmt(self, f)
     }
 }
+
+/// Base64 with the usual alphabet.
+pub(crate) fn decode_base64(text: &str) -> Vec<u8> {
+    const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let (mut out, mut bits, mut held) = (Vec::new(), 0_u32, 0);
+    for byte in text.bytes().filter(|byte| *byte != b'=') {
+        let digit = ALPHABET
+            .iter()
+            .position(|known| *known == byte)
+            .unwrap_or_else(|| panic!("not base64: {text}"));
+        bits = (bits << 6) | digit as u32;
+        held += 6;
+        if held >= 8 {
+            held -= 8;
+            out.push((bits >> held) as u8);
+            bits &= (1 << held) - 1;
+        }
+    }
+    out
+}
