@@ -250,6 +250,8 @@ async fn dispatch(command: Command, host: Host) -> Result<u8, CliError> {
         Command::Rename(args) => lifecycle::rename(&client, args).await,
         Command::Update(args) => update::update(&client, args).await,
         Command::Top(args) => top::top(&client, args).await,
+        Command::Cp(args) => cp::cp(&client, args).await,
+        Command::Diff(args) => diff::diff(&client, args).await,
         Command::Container(Group::Prune(args)) => prune::prune(&client, args).await,
         Command::Kill(args) => lifecycle::kill(&client, args).await,
         Command::Rm(args) => lifecycle::rm(&client, args).await,
