@@ -96,7 +96,12 @@ fn content(daemon: &Daemon, id: &str, path: &str) -> Vec<u8> {
     let answer = get(daemon, &format!("{id}/archive?path={path}"));
     assert_eq!(answer.status, 200, "{path}: {}", answer.text());
     let mut archive = tar::Archive::new(&answer.body[..]);
-    let mut entry = archive.entries().expect("an archive").next().expect("one").expect("an entry");
+    let mut entry = archive
+        .entries()
+        .expect("an archive")
+        .next()
+        .expect("one")
+        .expect("an entry");
     let mut bytes = Vec::new();
     entry.read_to_end(&mut bytes).expect("its content");
     bytes
@@ -109,7 +114,9 @@ fn stat(daemon: &Daemon, id: &str, path: &str) -> Option<Value> {
         return None;
     }
     assert_eq!(answer.status, 200, "{path}");
-    let text = answer.header("x-docker-container-path-stat").expect("the header");
+    let text = answer
+        .header("x-docker-container-path-stat")
+        .expect("the header");
     let decoded = crate::harness::command::decode_base64(text);
     Some(serde_json::from_slice(&decoded).expect("JSON"))
 }
@@ -145,8 +152,19 @@ fn files_and_trees_go_both_ways() {
     let tree = get(&daemon, "both/archive?path=/tmp/.");
     let found = names(&tree.body);
     let wanted = [
-        "./", "./all/", "./all/sub/", "./all/sub/n", "./d/", "./d/sub/", "./d/sub/n", "./e/",
-        "./e/sub/", "./e/sub/n", "./f", "./g", "./link",
+        "./",
+        "./all/",
+        "./all/sub/",
+        "./all/sub/n",
+        "./d/",
+        "./d/sub/",
+        "./d/sub/n",
+        "./e/",
+        "./e/sub/",
+        "./e/sub/n",
+        "./f",
+        "./g",
+        "./link",
     ];
     assert_eq!(found, wanted);
     assert_eq!(content(&daemon, &id, "/a/through"), b"file\n");
@@ -165,7 +183,11 @@ fn files_and_trees_go_both_ways() {
             .code(0);
     }
     for name in ["out/b/x", "content/b/x", "through/b/x", "renamed"] {
-        assert_eq!(std::fs::read(local.join(name)).expect(name), b"x\n", "{name}");
+        assert_eq!(
+            std::fs::read(local.join(name)).expect(name),
+            b"x\n",
+            "{name}"
+        );
     }
     let meta = std::fs::metadata(local.join("out/b/x")).expect("a file");
     assert_eq!(meta.mode() & 0o7777, 0o4755);
@@ -175,11 +197,20 @@ fn files_and_trees_go_both_ways() {
         Path::new("/a")
     );
     for (args, text) in [
-        (["cp", "both:/nope", "."], "Could not find the file /nope in container both"),
+        (
+            ["cp", "both:/nope", "."],
+            "Could not find the file /nope in container both",
+        ),
         (["cp", "nope:/x", "."], "No such container: nope"),
         (["cp", &at("d"), "both:/a/b/x"], "cannot copy directory"),
-        (["cp", &at("f"), "both:/no/such"], "Could not find the file /no in container both"),
-        (["cp", "both:/a", "both:/b"], "copying between containers is not supported"),
+        (
+            ["cp", &at("f"), "both:/no/such"],
+            "Could not find the file /no in container both",
+        ),
+        (
+            ["cp", "both:/a", "both:/b"],
+            "copying between containers is not supported",
+        ),
     ] {
         daemon.docker(args).output().code(1).stderr_has(text);
     }
@@ -190,7 +221,11 @@ fn files_and_trees_go_both_ways() {
 fn our_client_copies_as_dockers_does() {
     need!(taffrail_only());
     let daemon = Daemon::start();
-    sleeper(&daemon, &["--name", "own"], "mkdir -p /a/b; echo x > /a/b/x; ln -s /a /la");
+    sleeper(
+        &daemon,
+        &["--name", "own"],
+        "mkdir -p /a/b; echo x > /a/b/x; ln -s /a /la",
+    );
     let local = daemon.root.join("local");
     std::fs::create_dir_all(local.join("d")).expect("a folder");
     std::fs::write(local.join("f"), "file\n").expect("a file");
@@ -202,9 +237,15 @@ fn our_client_copies_as_dockers_does() {
     };
     cp(&[&at("f"), "own:/tmp/g"]).code(0).stderr_is("");
     cp(&["own:/tmp/g", &at("back")]).code(0);
-    assert_eq!(std::fs::read(local.join("back")).expect("a file"), b"file\n");
+    assert_eq!(
+        std::fs::read(local.join("back")).expect("a file"),
+        b"file\n"
+    );
     cp(&["-L", "own:/la", &at("followed")]).code(0);
-    assert_eq!(std::fs::read(local.join("followed/b/x")).expect("a file"), b"x\n");
+    assert_eq!(
+        std::fs::read(local.join("followed/b/x")).expect("a file"),
+        b"x\n"
+    );
     // Both ways through pipes.
     let out = cp(&["own:/a", "-"]);
     assert_eq!(names(&out.code(0).stdout), ["a/", "a/b/", "a/b/x"]);
@@ -219,9 +260,18 @@ fn our_client_copies_as_dockers_does() {
         .code(0)
         .stdout_has("A /tmp/a/b/x\n");
     for (args, text) in [
-        (vec!["own:/nope", "."], "Could not find the file /nope in container own"),
-        (vec!["-", "own:/tmp/g"], "destination \"own:/tmp/g\" must be a directory"),
-        (vec!["own:/a", "/no/such/x"], "invalid output path: directory \"/no/such\" does not exist"),
+        (
+            vec!["own:/nope", "."],
+            "Could not find the file /nope in container own",
+        ),
+        (
+            vec!["-", "own:/tmp/g"],
+            "destination \"own:/tmp/g\" must be a directory",
+        ),
+        (
+            vec!["own:/a", "/no/such/x"],
+            "invalid output path: directory \"/no/such\" does not exist",
+        ),
         (vec!["own:/a/.", &at("f")], "cannot copy directory"),
         (vec!["own:/tmp/g", &at("none/")], "no such directory"),
         (vec!["a", "b"], "must specify at least one container source"),
@@ -261,7 +311,12 @@ fn what_a_path_is() {
     assert!(stat(&daemon, &id, "/nope").is_none());
     assert!(get(&daemon, &format!("{id}/archive?path=/a/f/")).status >= 400);
     assert_eq!(get(&daemon, &format!("{id}/archive")).status, 400);
-    for (path, first) in [("/dl", "dl"), ("/dl/", "dl/"), ("/dl/.", "./"), ("/a/l", "l")] {
+    for (path, first) in [
+        ("/dl", "dl"),
+        ("/dl/", "dl/"),
+        ("/dl/.", "./"),
+        ("/a/l", "l"),
+    ] {
         let answer = get(&daemon, &format!("{id}/archive?path={path}"));
         assert_eq!(answer.header("content-type"), Some("application/x-tar"));
         assert_eq!(names(&answer.body)[0], first, "{path}");
@@ -277,28 +332,56 @@ fn archives_that_mean_harm_are_refused() {
     let id = sleeper(&daemon, &[], "mkdir -p /a/d; echo f > /a/f");
     let to = |query: &str| format!("{id}/archive?path=/a{query}");
     for (entries, text) in [
-        (vec![("../../evil", T::Regular, "", &b"x"[..])], "is outside of \\\"/a\\\""),
-        (vec![("x/../../evil", T::Regular, "", b"x")], "is outside of \\\"/a\\\""),
-        (vec![("h", T::Link, "../../etc/passwd", b"")], "invalid hardlink"),
-        (vec![("h", T::Link, "/etc/passwd", b"")], "no such file or directory"),
+        (
+            vec![("../../evil", T::Regular, "", &b"x"[..])],
+            "is outside of \\\"/a\\\"",
+        ),
+        (
+            vec![("x/../../evil", T::Regular, "", b"x")],
+            "is outside of \\\"/a\\\"",
+        ),
+        (
+            vec![("h", T::Link, "../../etc/passwd", b"")],
+            "invalid hardlink",
+        ),
+        (
+            vec![("h", T::Link, "/etc/passwd", b"")],
+            "no such file or directory",
+        ),
     ] {
         let answer = put(&daemon, &to(""), &archive(&entries));
         assert!(answer.status >= 400, "{}", answer.text());
         assert!(answer.text().contains(text), "{}", answer.text());
     }
-    let answer = put(&daemon, &to("&noOverwriteDirNonDir=true"), &archive(&[("d", T::Regular, "", b"x")]));
+    let answer = put(
+        &daemon,
+        &to("&noOverwriteDirNonDir=true"),
+        &archive(&[("d", T::Regular, "", b"x")]),
+    );
     assert!(
-        answer.text().contains("cannot overwrite directory \\\"/a/d\\\" with non-directory \\\"/a\\\""),
+        answer
+            .text()
+            .contains("cannot overwrite directory \\\"/a/d\\\" with non-directory \\\"/a\\\""),
         "{}",
         answer.text()
     );
-    let answer = put(&daemon, &to("&noOverwriteDirNonDir=true"), &archive(&[("f/", T::Directory, "", b"")]));
+    let answer = put(
+        &daemon,
+        &to("&noOverwriteDirNonDir=true"),
+        &archive(&[("f/", T::Directory, "", b"")]),
+    );
     assert!(
-        answer.text().contains("cannot overwrite non-directory \\\"/a/f\\\" with directory \\\"/a\\\""),
+        answer
+            .text()
+            .contains("cannot overwrite non-directory \\\"/a/f\\\" with directory \\\"/a\\\""),
         "{}",
         answer.text()
     );
-    assert!(put(&daemon, &to(""), b"no archive").text().contains("unexpected EOF"));
+    assert!(
+        put(&daemon, &to(""), b"no archive")
+            .text()
+            .contains("unexpected EOF")
+    );
     // Absolute names are taken from the folder; a device is one.
     let odd = archive(&[
         ("/etc/inside", T::Regular, "", b"in"),
@@ -313,12 +396,23 @@ fn archives_that_mean_harm_are_refused() {
     assert_eq!(device["mode"], (1_u64 << 26) | (1 << 21) | 0o644);
     // Compressed ones, whatever the header says.
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    std::io::Write::write_all(&mut gzip, &archive(&[("zipped", T::Regular, "", b"z")])).expect("gzip");
-    assert_eq!(put(&daemon, &to(""), &gzip.finish().expect("gzip")).status, 200);
+    std::io::Write::write_all(&mut gzip, &archive(&[("zipped", T::Regular, "", b"z")]))
+        .expect("gzip");
+    assert_eq!(
+        put(&daemon, &to(""), &gzip.finish().expect("gzip")).status,
+        200
+    );
     assert_eq!(content(&daemon, &id, "/a/zipped"), b"z");
-    assert_eq!(put(&daemon, &format!("{id}/archive?path=/nope"), &odd).status, 404);
+    assert_eq!(
+        put(&daemon, &format!("{id}/archive?path=/nope"), &odd).status,
+        404
+    );
     let file = put(&daemon, &format!("{id}/archive?path=/a/f"), &odd);
-    assert!(file.text().contains("extraction point is not a directory"), "{}", file.text());
+    assert!(
+        file.text().contains("extraction point is not a directory"),
+        "{}",
+        file.text()
+    );
     daemon.finish();
 }
 
@@ -338,10 +432,18 @@ fn read_only_places_stay_as_they_are() {
         }
         let root = put(&daemon, &format!("{id}/archive?path=/etc"), &file);
         assert!(root.status >= 400);
-        assert!(root.text().contains("container rootfs is marked read-only"), "{}", root.text());
+        assert!(
+            root.text().contains("container rootfs is marked read-only"),
+            "{}",
+            root.text()
+        );
         let volume = put(&daemon, &format!("{id}/archive?path=/ro"), &file);
         assert!(volume.status >= 400);
-        assert!(volume.text().contains("mounted volume is marked read-only"), "{}", volume.text());
+        assert!(
+            volume.text().contains("mounted volume is marked read-only"),
+            "{}",
+            volume.text()
+        );
         assert!(stat(&daemon, &id, "/etc/new").is_none());
         daemon.docker(["rm", "-f", &id]).output().code(0);
     }
@@ -356,16 +458,32 @@ fn a_stopped_container_is_seen_with_its_volumes() {
     let shared = daemon.root.join("shared");
     std::fs::create_dir(&shared).expect("a folder");
     let bind = format!("{}:/data/shared", shared.display());
-    let id = sleeper(&daemon, &["-v", &bind], "echo kept > /data/shared/f; echo own > /data/own");
+    let id = sleeper(
+        &daemon,
+        &["-v", &bind],
+        "echo kept > /data/shared/f; echo own > /data/own",
+    );
     daemon.docker(["stop", "-t", "0", &id]).output().code(0);
     let out = get(&daemon, &format!("{id}/archive?path=/data"));
-    assert_eq!(names(&out.body), ["data/", "data/own", "data/shared/", "data/shared/f"]);
+    assert_eq!(
+        names(&out.body),
+        ["data/", "data/own", "data/shared/", "data/shared/f"]
+    );
     let file = archive(&[("g", tar::EntryType::Regular, "", b"into the volume")]);
-    assert_eq!(put(&daemon, &format!("{id}/archive?path=/data/shared"), &file).status, 200);
-    assert_eq!(std::fs::read(shared.join("g")).expect("a file"), b"into the volume");
+    assert_eq!(
+        put(&daemon, &format!("{id}/archive?path=/data/shared"), &file).status,
+        200
+    );
+    assert_eq!(
+        std::fs::read(shared.join("g")).expect("a file"),
+        b"into the volume"
+    );
     assert!(stat(&daemon, &id, "/etc/hosts").expect("hosts")["size"].as_u64() > Some(0));
     // What was copied in is there at the next start, and the volume's is not in the container's layer.
-    assert_eq!(put(&daemon, &format!("{id}/archive?path=/data"), &file).status, 200);
+    assert_eq!(
+        put(&daemon, &format!("{id}/archive?path=/data"), &file).status,
+        200
+    );
     let changes = daemon.docker(["diff", &id]).output().ok();
     assert!(changes.contains("A /data/g"), "{changes}");
     assert!(!changes.contains("/data/shared/g"), "{changes}");
@@ -394,13 +512,23 @@ fn changes_are_told() {
     assert_eq!(
         lines,
         [
-            "A /new", "A /new/sub", "A /new/sub/n", "A /root/r", "A /scratch", "C /etc",
-            "C /etc/passwd", "C /root", "D /etc/group",
+            "A /new",
+            "A /new/sub",
+            "A /new/sub/n",
+            "A /root/r",
+            "A /scratch",
+            "C /etc",
+            "C /etc/passwd",
+            "C /root",
+            "D /etc/group",
         ]
     );
     let untouched = daemon.run_detached(&[IMAGE, "true"]);
     daemon.wait_exit(&untouched, 30);
-    assert_eq!(daemon.get(&format!("/containers/{untouched}/changes")), Value::Null);
+    assert_eq!(
+        daemon.get(&format!("/containers/{untouched}/changes")),
+        Value::Null
+    );
     assert_eq!(get(&daemon, "nope/changes").status, 404);
     daemon.finish();
 }
@@ -466,9 +594,18 @@ fn a_large_file_costs_no_memory() {
         &format!("dd if=/dev/zero of=/big bs=1M count={count} 2>/dev/null"),
     );
     let peak = || {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).expect("status");
-        let line = status.lines().find(|line| line.starts_with("VmHWM")).expect("VmHWM");
-        let kib: u64 = line.split_whitespace().nth(1).expect("a number").parse().expect("KiB");
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).expect("status");
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmHWM"))
+            .expect("VmHWM");
+        let kib: u64 = line
+            .split_whitespace()
+            .nth(1)
+            .expect("a number")
+            .parse()
+            .expect("KiB");
         kib << 10
     };
     let before = peak();
@@ -487,9 +624,15 @@ fn a_large_file_costs_no_memory() {
     let file = std::fs::File::create(&source).expect("a file");
     file.set_len(bytes).expect("its size");
     copy(&[&source.display().to_string(), &format!("{id}:/tmp/big")]);
-    assert_eq!(stat(&daemon, &id, "/tmp/big").expect("the copy")["size"], bytes);
+    assert_eq!(
+        stat(&daemon, &id, "/tmp/big").expect("the copy")["size"],
+        bytes
+    );
     let grown = peak() - before;
-    assert!(grown < 64 << 20, "{grown} bytes more for {bytes} there and back");
+    assert!(
+        grown < 64 << 20,
+        "{grown} bytes more for {bytes} there and back"
+    );
     std::fs::remove_file(&source).expect("removed");
     daemon.finish();
 }
@@ -498,11 +641,16 @@ fn a_large_file_costs_no_memory() {
 fn a_copy_that_is_cut_leaves_nothing() {
     need!(taffrail_only());
     let daemon = Daemon::start();
-    let id = sleeper(&daemon, &[], "dd if=/dev/zero of=/big bs=1M count=50 2>/dev/null");
+    let id = sleeper(
+        &daemon,
+        &[],
+        "dd if=/dev/zero of=/big bs=1M count=50 2>/dev/null",
+    );
     daemon.docker(["stop", "-t", "0", &id]).output().code(0);
     let open = || {
         let path = format!("/containers/{id}/archive?path=/big");
-        let mut stream = http::open(&daemon.socket, "GET", &path, &[], None, PATIENCE).expect("an answer");
+        let mut stream =
+            http::open(&daemon.socket, "GET", &path, &[], None, PATIENCE).expect("an answer");
         let mut some = [0; 4096];
         stream.read_exact(&mut some).expect("some of it");
         stream
@@ -517,20 +665,29 @@ fn a_copy_that_is_cut_leaves_nothing() {
     let stream = open();
     assert!(mounted());
     drop(stream);
-    wait_for("the root file system to be unmounted", PATIENCE, || (!mounted()).then_some(()));
+    wait_for("the root file system to be unmounted", PATIENCE, || {
+        (!mounted()).then_some(())
+    });
     // One that takes nothing keeps nobody from starting and removing the container.
     let stream = open();
     daemon.docker(["start", &id]).output().code(0);
     daemon.docker(["stop", "-t", "0", &id]).output().code(0);
     drop(stream);
-    wait_for("the root file system to be unmounted", PATIENCE, || (!mounted()).then_some(()));
+    wait_for("the root file system to be unmounted", PATIENCE, || {
+        (!mounted()).then_some(())
+    });
     // A daemon that dies in the middle.
     let stream = open();
     daemon.kill();
     drop(stream);
     daemon.launch();
-    wait_for("the root file system to be unmounted", PATIENCE, || (!mounted()).then_some(()));
-    assert_eq!(stat(&daemon, &id, "/big").expect("the file")["size"], 50 << 20);
+    wait_for("the root file system to be unmounted", PATIENCE, || {
+        (!mounted()).then_some(())
+    });
+    assert_eq!(
+        stat(&daemon, &id, "/big").expect("the file")["size"],
+        50 << 20
+    );
     let stream = open();
     daemon.docker(["rm", &id]).output().code(0);
     drop(stream);

@@ -59,8 +59,12 @@ pub(crate) async fn cp(client: &Client, args: CpArgs) -> Result<u8, CliError> {
     let (from, source) = paths::split(&args.source);
     let (to, destination) = paths::split(&args.destination);
     match (from, to) {
-        (Some(container), None) => from_container(client, container, source, destination, &args).await,
-        (None, Some(container)) => to_container(client, container, source, destination, &args).await,
+        (Some(container), None) => {
+            from_container(client, container, source, destination, &args).await
+        }
+        (None, Some(container)) => {
+            to_container(client, container, source, destination, &args).await
+        }
         (Some(_), Some(_)) => Err(CliError::Copy(
             "copying between containers is not supported".to_owned(),
         )),
@@ -71,7 +75,11 @@ pub(crate) async fn cp(client: &Client, args: CpArgs) -> Result<u8, CliError> {
 }
 
 fn archive_path(container: &str, query: &Query) -> String {
-    format!("/containers/{}/archive{}", segment(container), query.as_str())
+    format!(
+        "/containers/{}/archive{}",
+        segment(container),
+        query.as_str()
+    )
 }
 
 /// What a path in a container is; `None` if that cannot be said.
@@ -120,9 +128,8 @@ async fn from_container(
     query.push("path", &source);
     let path = archive_path(container, &query);
     let answer = client.send(Method::GET, &path, Body::Empty).await?;
-    let stat = stat_of(&answer).ok_or_else(|| {
-        CliError::Copy("the daemon does not say what it sends".to_owned())
-    })?;
+    let stat = stat_of(&answer)
+        .ok_or_else(|| CliError::Copy("the daemon does not say what it sends".to_owned()))?;
     let mut body = answer.into_body();
     if local == "-" {
         while let Some(data) = next(&mut body, &path).await? {
@@ -226,8 +233,7 @@ async fn to_container(
     if let Some(mut found) = stat(client, container, destination).await {
         let mut there = true;
         if found.is_link() {
-            target.path =
-                paths::joined(&paths::split_entry(destination).0, &found.link_target);
+            target.path = paths::joined(&paths::split_entry(destination).0, &found.link_target);
             match stat(client, container, &target.path).await {
                 Some(real) => found = real,
                 // The link leads nowhere yet: its target is made.

@@ -165,7 +165,8 @@ pub(super) fn local_destination(path: &str) -> Result<CopyInfo, CliError> {
     for _ in 0..=MAX_LINKS {
         match std::fs::symlink_metadata(&at) {
             Ok(meta) if meta.is_symlink() => {
-                let target = std::fs::read_link(&at).map_err(CliError::io(format!("readlink {at}")))?;
+                let target =
+                    std::fs::read_link(&at).map_err(CliError::io(format!("readlink {at}")))?;
                 at = joined(&split_entry(&at).0, &target.to_string_lossy());
             }
             Ok(meta) => {
@@ -178,8 +179,8 @@ pub(super) fn local_destination(path: &str) -> Result<CopyInfo, CliError> {
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let parent = split_entry(&at).0;
-                let meta = std::fs::metadata(&parent)
-                    .map_err(CliError::io(format!("stat {parent}")))?;
+                let meta =
+                    std::fs::metadata(&parent).map_err(CliError::io(format!("stat {parent}")))?;
                 if !meta.is_dir() {
                     return Err(CliError::Copy("not a directory".to_owned()));
                 }
@@ -252,10 +253,22 @@ mod tests {
 
     #[test]
     fn paths_as_go_has_them() {
-        for (path, text) in [("/a/../b/", "/b"), ("", "."), ("a/./b", "a/b"), ("../a", "../a"), ("/..", "/")] {
+        for (path, text) in [
+            ("/a/../b/", "/b"),
+            ("", "."),
+            ("a/./b", "a/b"),
+            ("../a", "../a"),
+            ("/..", "/"),
+        ] {
             assert_eq!(clean(path), text, "{path}");
         }
-        for (path, text) in [("/a/b/", "b"), ("/", "/"), ("", "."), ("a/.", "."), ("/a", "a")] {
+        for (path, text) in [
+            ("/a/b/", "b"),
+            ("/", "/"),
+            ("", "."),
+            ("a/.", "."),
+            ("/a", "a"),
+        ] {
             assert_eq!(base(path), text, "{path}");
         }
         for (path, folder, name) in [
@@ -266,26 +279,58 @@ mod tests {
             ("a", ".", "a"),
         ] {
             let found = split_entry(path);
-            assert_eq!((found.0.as_str(), found.1.as_str()), (folder, name), "{path}");
+            assert_eq!(
+                (found.0.as_str(), found.1.as_str()),
+                (folder, name),
+                "{path}"
+            );
         }
         assert_eq!(keep_end("/a", "x/."), "/a/.");
         assert_eq!(keep_end("/a", "x/"), "/a/");
-        assert_eq!(rebase("/l/", "/t"), ("/t/".to_owned(), Some("l".to_owned())));
+        assert_eq!(
+            rebase("/l/", "/t"),
+            ("/t/".to_owned(), Some("l".to_owned()))
+        );
         assert_eq!(rebase("/t/.", "/t"), ("/t/.".to_owned(), None));
     }
 
     #[test]
     fn where_a_copy_goes() {
-        let file = |path: &str| CopyInfo { path: path.to_owned(), exists: true, ..CopyInfo::default() };
-        let dir = |path: &str| CopyInfo { is_dir: true, ..file(path) };
-        let none = |path: &str| CopyInfo { exists: false, ..file(path) };
+        let file = |path: &str| CopyInfo {
+            path: path.to_owned(),
+            exists: true,
+            ..CopyInfo::default()
+        };
+        let dir = |path: &str| CopyInfo {
+            is_dir: true,
+            ..file(path)
+        };
+        let none = |path: &str| CopyInfo {
+            exists: false,
+            ..file(path)
+        };
         let to = |folder: &str, name: Option<&str>| (folder.to_owned(), name.map(str::to_owned));
         assert_eq!(prepare(&file("/f"), &dir("/d")).unwrap(), to("/d", None));
         assert_eq!(prepare(&dir("/e"), &dir("/d/.")).unwrap(), to("/d/.", None));
-        assert_eq!(prepare(&file("/f"), &file("/d/g")).unwrap(), to("/d", Some("g")));
-        assert_eq!(prepare(&file("/f"), &none("/d/g")).unwrap(), to("/d", Some("g")));
-        assert_eq!(prepare(&dir("/e"), &none("/d/g/")).unwrap(), to("/d", Some("g")));
-        assert_eq!(prepare(&dir("/e"), &file("/g")).unwrap_err().to_string(), "cannot copy directory");
-        assert_eq!(prepare(&file("/f"), &none("/g/")).unwrap_err().to_string(), "no such directory");
+        assert_eq!(
+            prepare(&file("/f"), &file("/d/g")).unwrap(),
+            to("/d", Some("g"))
+        );
+        assert_eq!(
+            prepare(&file("/f"), &none("/d/g")).unwrap(),
+            to("/d", Some("g"))
+        );
+        assert_eq!(
+            prepare(&dir("/e"), &none("/d/g/")).unwrap(),
+            to("/d", Some("g"))
+        );
+        assert_eq!(
+            prepare(&dir("/e"), &file("/g")).unwrap_err().to_string(),
+            "cannot copy directory"
+        );
+        assert_eq!(
+            prepare(&file("/f"), &none("/g/")).unwrap_err().to_string(),
+            "no such directory"
+        );
     }
 }

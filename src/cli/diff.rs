@@ -30,7 +30,10 @@ pub(crate) async fn diff(client: &Client, args: DiffArgs) -> Result<u8, CliError
             Some(1) => "A",
             _ => "D",
         };
-        text.push_str(&format!("{kind} {}\n", change["Path"].as_str().unwrap_or("")));
+        text.push_str(&format!(
+            "{kind} {}\n",
+            change["Path"].as_str().unwrap_or("")
+        ));
     }
     out::write(To::Out, text.as_bytes());
     Ok(0)

@@ -98,7 +98,10 @@ const USAGE: &[(&str, &str)] = &[
     ("rm", "CONTAINER [CONTAINER...]"),
     ("wait", "CONTAINER [CONTAINER...]"),
     ("ps", ""),
-    ("cp", "CONTAINER:SRC_PATH DEST_PATH|-\n        taffrail cp [OPTIONS] SRC_PATH|- CONTAINER:DEST_PATH"),
+    (
+        "cp",
+        "CONTAINER:SRC_PATH DEST_PATH|-\n        taffrail cp [OPTIONS] SRC_PATH|- CONTAINER:DEST_PATH",
+    ),
     ("diff", "CONTAINER"),
     ("logs", "CONTAINER [CONTAINER...]"),
     ("inspect", "NAME|ID [NAME|ID...]"),

@@ -14,9 +14,7 @@ use super::view::View;
 use super::{Container, Record};
 use crate::daemon::Daemon;
 use crate::errors::{ApiError, ErrorKind, chain};
-use crate::files::{
-    Extract, FileError, Owner, PackOptions, Packer, PathStat, Root, WantedPath,
-};
+use crate::files::{Extract, FileError, Owner, PackOptions, Packer, PathStat, Root, WantedPath};
 use crate::image::ChangeKind;
 use crate::runtime;
 
@@ -192,11 +190,7 @@ fn base(root: &Root, path: &str) -> Result<Vec<u8>, FileError> {
 }
 
 /// The kernel would refuse to write, too; this says why, in Docker's words.
-fn check_writable(
-    root: &Root,
-    base: &[u8],
-    record: &Record,
-) -> Result<(), ApiError> {
+fn check_writable(root: &Root, base: &[u8], record: &Record) -> Result<(), ApiError> {
     let folder = root
         .at(base, OFlag::O_RDONLY | OFlag::O_DIRECTORY)
         .map_err(|errno| ApiError::invalid(format!("open: {}", errno.desc())))?;
@@ -244,7 +238,10 @@ fn in_archive(error: FileError, container: &str, path: &str) -> ApiError {
         return not_there(error, container, path);
     }
     let mut error = ApiError::from(error);
-    error.message = format!("Error processing tar file(exit status 1): {}", error.message);
+    error.message = format!(
+        "Error processing tar file(exit status 1): {}",
+        error.message
+    );
     error
 }
 

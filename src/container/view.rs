@@ -107,7 +107,11 @@ impl Daemon {
         let dir = container.dir().to_owned();
         let mut volumes = Volumes {
             store: Arc::clone(&self.volumes),
-            user: format!("{}/view/{}", record.id, NUMBER.fetch_add(1, Ordering::Relaxed)),
+            user: format!(
+                "{}/view/{}",
+                record.id,
+                NUMBER.fetch_add(1, Ordering::Relaxed)
+            ),
             names: Vec::new(),
         };
         blocking(move || {
@@ -183,8 +187,12 @@ fn stopped(read_only: bool, merged: &Path, binds: Vec<Bind>) -> Opened {
             .map_err(|e| failed("make mounts private", e))?;
         let root = Root::new(open_root(&merged)?);
         for bind in &binds {
-            bind_into(&root, bind)
-                .map_err(|e| failed(&format!("mount {} at {}", bind.source.display(), bind.target), e))?;
+            bind_into(&root, bind).map_err(|e| {
+                failed(
+                    &format!("mount {} at {}", bind.source.display(), bind.target),
+                    e,
+                )
+            })?;
         }
         if read_only {
             remount_read_only(&by_descriptor(&root)).map_err(|e| failed("remount", e))?;
@@ -201,7 +209,10 @@ fn stopped(read_only: bool, merged: &Path, binds: Vec<Bind>) -> Opened {
             .and_then(|()| pivot_root(".", "."))
             .and_then(|()| umount2(".", MntFlags::MNT_DETACH));
         if let Err(errno) = left {
-            tracing::debug!(error = errno.desc(), "the host's mounts stay in a view of files");
+            tracing::debug!(
+                error = errno.desc(),
+                "the host's mounts stay in a view of files"
+            );
         }
         Ok((root, namespace))
     })

@@ -97,9 +97,9 @@ impl FileError {
 /// A disk that is full or broken is the host's; what else a file system refuses, the request asked for.
 fn of_disk(errno: Option<i32>) -> ErrorKind {
     match errno {
-        Some(libc::ENOSPC | libc::EDQUOT | libc::EIO | libc::EMFILE | libc::ENFILE | libc::ENOMEM) => {
-            ErrorKind::System
-        }
+        Some(
+            libc::ENOSPC | libc::EDQUOT | libc::EIO | libc::EMFILE | libc::ENFILE | libc::ENOMEM,
+        ) => ErrorKind::System,
         _ => ErrorKind::Invalid,
     }
 }
@@ -112,7 +112,11 @@ impl From<FileError> for ApiError {
 
 /// As Go writes the kernel's errors.
 fn lower(text: &str) -> String {
-    text.chars().take(1).flat_map(char::to_lowercase).chain(text.chars().skip(1)).collect()
+    text.chars()
+        .take(1)
+        .flat_map(char::to_lowercase)
+        .chain(text.chars().skip(1))
+        .collect()
 }
 
 pub(super) fn shown(path: &[u8]) -> String {

@@ -221,8 +221,9 @@ impl Target<'_> {
         match entry.kind {
             Kind::File => self.write_file(entry, place, tar),
             Kind::HardLink => self.hard_link(entry, place),
-            Kind::Directory => mkdirat(place.parent, place.name, Mode::S_IRWXU)
-                .map_err(place.failed("mkdir")),
+            Kind::Directory => {
+                mkdirat(place.parent, place.name, Mode::S_IRWXU).map_err(place.failed("mkdir"))
+            }
             Kind::Symlink => symlinkat(OsStr::from_bytes(&entry.link), place.parent, place.name)
                 .map_err(place.failed("symlink")),
             Kind::Fifo => mknodat(place.parent, place.name, SFlag::S_IFIFO, private, 0)
@@ -434,7 +435,10 @@ impl Target<'_> {
             other => return other.map_err(failed),
         }
         let mut path = Vec::new();
-        for part in folder.split(|byte| *byte == b'/').filter(|part| !part.is_empty()) {
+        for part in folder
+            .split(|byte| *byte == b'/')
+            .filter(|part| !part.is_empty())
+        {
             let above = self.root.at(&path, flags).map_err(failed)?;
             path = joined(&path, part);
             match self.root.at(&path, flags) {

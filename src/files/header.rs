@@ -133,7 +133,11 @@ impl Header {
             record(&mut out, b"GNU.sparse.major", b"1");
             record(&mut out, b"GNU.sparse.minor", b"0");
             record(&mut out, b"GNU.sparse.name", &self.path);
-            record(&mut out, b"GNU.sparse.realsize", self.size.to_string().as_bytes());
+            record(
+                &mut out,
+                b"GNU.sparse.realsize",
+                self.size.to_string().as_bytes(),
+            );
         } else if !self.path.is_ascii() || split(&self.path).is_none() {
             record(&mut out, b"path", &self.path);
         }
@@ -153,7 +157,11 @@ impl Header {
             record(&mut out, b"mtime", self.mtime.to_string().as_bytes());
         }
         for (name, value) in &self.xattrs {
-            record(&mut out, &[b"SCHILY.xattr.".as_slice(), name].concat(), value);
+            record(
+                &mut out,
+                &[b"SCHILY.xattr.".as_slice(), name].concat(),
+                value,
+            );
         }
         out
     }
@@ -208,7 +216,10 @@ fn put_numbers(block: &mut [u8], mode: u64, uid: u64, gid: u64, size: u64, mtime
     octal(&mut block[108..116], if uid > OCTAL_8 { 0 } else { uid });
     octal(&mut block[116..124], if gid > OCTAL_8 { 0 } else { gid });
     octal(&mut block[124..136], if size > OCTAL_12 { 0 } else { size });
-    octal(&mut block[136..148], if mtime > OCTAL_12 { 0 } else { mtime });
+    octal(
+        &mut block[136..148],
+        if mtime > OCTAL_12 { 0 } else { mtime },
+    );
 }
 
 /// Octal digits that fill the field but for a NUL.

@@ -235,7 +235,10 @@ impl<'a> Packer<'a> {
         file.seek(SeekFrom::Start(piece.offset))
             .map_err(FileError::io("read", name))?;
         while left > 0 {
-            let want = self.buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            let want = self
+                .buffer
+                .len()
+                .min(usize::try_from(left).unwrap_or(usize::MAX));
             match file.read(&mut self.buffer[..want]) {
                 Ok(0) => {
                     tracing::warn!(path = %shown(name), bytes = left, "shrank while it was read into an archive: filled up with zeros");

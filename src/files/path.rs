@@ -116,13 +116,21 @@ impl Root {
     }
 
     /// What the API says of the object that `find` gave.
-    pub(crate) fn describe(&self, path: &WantedPath, stat: &FileStat) -> Result<PathStat, FileError> {
+    pub(crate) fn describe(
+        &self,
+        path: &WantedPath,
+        stat: &FileStat,
+    ) -> Result<PathStat, FileError> {
         let link = stat.st_mode & libc::S_IFMT == libc::S_IFLNK;
         Ok(PathStat {
             name: path.base().to_owned(),
             size: stat.st_size,
             mode: go_mode(stat),
-            mtime: rfc3339(stat.st_mtime.saturating_mul(1_000_000_000).saturating_add(stat.st_mtime_nsec)),
+            mtime: rfc3339(
+                stat.st_mtime
+                    .saturating_mul(1_000_000_000)
+                    .saturating_add(stat.st_mtime_nsec),
+            ),
             link_target: match link {
                 true => shown(&self.follow(path.clean.as_bytes())?),
                 false => String::new(),

@@ -36,7 +36,9 @@ pub(super) fn pieces(file: &File, size: u64) -> Option<Vec<Piece>> {
         if start >= total {
             break;
         }
-        let end = lseek(file, start, Whence::SeekHole).ok()?.clamp(start, total);
+        let end = lseek(file, start, Whence::SeekHole)
+            .ok()?
+            .clamp(start, total);
         if found.len() == MAX_PIECES || end == start {
             return None;
         }

@@ -130,7 +130,10 @@ fn a_deep_tree_costs_neither_stack_nor_descriptors() {
     let to = tempfile::tempdir().unwrap();
     unpack(&bytes, to.path(), "/", true).unwrap();
     let below = path.strip_prefix(dir.path()).unwrap();
-    assert_eq!(std::fs::read(to.path().join(below).join("f")).unwrap(), b"deep");
+    assert_eq!(
+        std::fs::read(to.path().join(below).join("f")).unwrap(),
+        b"deep"
+    );
 }
 
 #[test]
@@ -143,17 +146,35 @@ fn nothing_leads_out() {
     let host = dir.path().join("secret");
     let host = host.to_str().unwrap();
     for (entries, text) in [
-        (vec![("../x", T::Regular, "", &b"x"[..])], "\"../x\" is outside of \"/a\""),
-        (vec![("b/../../x", T::Regular, "", b"x")], "\"../x\" is outside of \"/a\""),
-        (vec![("h", T::Link, "../../etc/passwd", b"")], "invalid hardlink \"/etc/passwd\" -> \"../../etc/passwd\""),
+        (
+            vec![("../x", T::Regular, "", &b"x"[..])],
+            "\"../x\" is outside of \"/a\"",
+        ),
+        (
+            vec![("b/../../x", T::Regular, "", b"x")],
+            "\"../x\" is outside of \"/a\"",
+        ),
+        (
+            vec![("h", T::Link, "../../etc/passwd", b"")],
+            "invalid hardlink \"/etc/passwd\" -> \"../../etc/passwd\"",
+        ),
         (vec![("h", T::Link, host, b"")], "no such file or directory"),
-        (vec![("h", T::Link, "none", b"")], "link /a/none /a/h: no such file or directory"),
+        (
+            vec![("h", T::Link, "none", b"")],
+            "link /a/none /a/h: no such file or directory",
+        ),
     ] {
         let error = unpack(&archive(&entries), &root, "/a", true).unwrap_err();
         assert!(error.to_string().contains(text), "{error}");
     }
     // Absolute names are below the folder; links lead to places below the root.
-    unpack(&archive(&[("/etc/x", T::Regular, "", b"x")]), &root, "/a", true).unwrap();
+    unpack(
+        &archive(&[("/etc/x", T::Regular, "", b"x")]),
+        &root,
+        "/a",
+        true,
+    )
+    .unwrap();
     assert!(root.join("a/etc/x").exists());
     std::fs::create_dir(root.join("etc")).unwrap();
     let through = archive(&[

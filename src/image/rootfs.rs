@@ -156,11 +156,7 @@ impl Rootfs {
     }
 
     /// Mounts it for somebody else; `release` gives it back.
-    pub(super) fn hold(
-        &self,
-        container: &str,
-        layers: &LayerStore,
-    ) -> Result<PathBuf, ImageError> {
+    pub(super) fn hold(&self, container: &str, layers: &LayerStore) -> Result<PathBuf, ImageError> {
         let mut held = self.held.lock(container);
         let unmount = !is_mounted(&self.path(container)?.join("merged"), OVERLAY)?;
         let path = self.mount_now(container, layers)?;

@@ -362,7 +362,12 @@ impl ImageStore {
     /// The folders of layers, topmost first, held open.
     fn lower_of(&self, chain: &[String]) -> Result<upper::Lower, ImageError> {
         let open = |layer: &String| open_folder(&self.layers.diff(layer));
-        chain.iter().rev().map(open).collect::<Result<_, _>>().map(upper::Lower)
+        chain
+            .iter()
+            .rev()
+            .map(open)
+            .collect::<Result<_, _>>()
+            .map(upper::Lower)
     }
 
     pub(super) fn release_rootfs(&self, container: &str) {

@@ -266,7 +266,11 @@ impl Visitor for Compare<'_> {
                 }
                 merged = layers.clone();
                 if object.is_folder() && object.is_opaque() {
-                    hidden = self.lower.names(&object.path, &merged).into_iter().collect();
+                    hidden = self
+                        .lower
+                        .names(&object.path, &merged)
+                        .into_iter()
+                        .collect();
                 }
             }
         }
