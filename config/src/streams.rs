@@ -41,6 +41,9 @@ impl ExtraStream {
 pub struct ExtraStreams(u8);
 
 impl ExtraStreams {
+    /// None of them.
+    pub const NONE: Self = Self(0);
+
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(self) -> bool {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
+use taffrail_config::ExtraStream;
 
 use super::containers::size;
 use super::detach::DetachKeys;
@@ -32,7 +33,11 @@ pub(crate) async fn create(
     }
     let container = daemon.find(name)?;
     keys(&config.detach_keys)?;
+    let asked = config.log;
     let exec = daemon.exec_create(&container, name, config)?;
+    if let Some(tap) = daemon.extra_tap(&container, ExtraStream::Exec, asked) {
+        exec.tap(tap);
+    }
     Ok(reply::json(StatusCode::CREATED, &json!({"Id": exec.id})))
 }
 

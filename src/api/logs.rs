@@ -11,6 +11,7 @@ use super::frame::{self, StreamId};
 use super::logs_query::{self, LogsQuery};
 use super::reply::{self, Reply};
 use super::request::Request;
+use crate::container::extra::{AnyLog, ExtraQuery};
 use crate::daemon::Daemon;
 use crate::errors::ApiError;
 
@@ -62,9 +63,22 @@ pub(crate) async fn stream(
     } else {
         None
     };
-    let mut log = daemon
-        .logs(&container, query, format, wanted.over_restarts)
-        .await?;
+    let mut log = if wanted.extra.is_empty() {
+        AnyLog::Plain(
+            daemon
+                .logs(&container, query, format, wanted.over_restarts)
+                .await?,
+        )
+    } else {
+        let extra = ExtraQuery {
+            streams: wanted.extra,
+            log: wanted.stdout || wanted.stderr,
+            query,
+            format,
+            over_restarts: wanted.over_restarts,
+        };
+        daemon.extra_logs(&container, extra).await?
+    };
     let (sender, trailers, reply) = reply::trailed_stream(content_type, CURSOR);
     let peer = request.peer.clone();
     if !wanted.follow {

@@ -1,5 +1,6 @@
 //! What `GET /containers/{id}/logs` asks for: Docker's parameters, and ours, which are strict.
 
+use taffrail_config::ExtraStreams;
 use taffrail_log::{Cursor, Grep, Run};
 
 use super::query::Query;
@@ -39,6 +40,8 @@ pub(crate) struct LogsQuery {
     pub(crate) ndjson: bool,
     /// `frames=record`: each record in a frame of its own, also for a terminal.
     pub(crate) record_frames: bool,
+    /// `streams=exec,health,events`: those beside stdout and stderr.
+    pub(crate) extra: ExtraStreams,
 }
 
 impl LogsQuery {
@@ -49,7 +52,13 @@ impl LogsQuery {
     /// our own parameters.
     pub(crate) fn parse(query: &Query, accept: &str) -> Result<Self, ApiError> {
         let (stdout, stderr) = (query.flag("stdout"), query.flag("stderr"));
-        if !stdout && !stderr {
+        let extra = parsed(query, "streams", ExtraStreams::parse)?.unwrap_or_default();
+        if !extra.is_empty() && query.some("cursor").is_some() {
+            return Err(ApiError::invalid(
+                "\"cursor\" cannot be used with \"streams\": records of extra streams have no cursors, use \"since\"",
+            ));
+        }
+        if !stdout && !stderr && extra.is_empty() {
             return Err(ApiError::invalid(
                 "Bad parameters: you must choose at least one stream",
             ));
@@ -73,6 +82,7 @@ impl LogsQuery {
                 "json" => true,
                 _ => return Err(ApiError::invalid("unsupported log format")),
             },
+            extra,
             record_frames: match query.text("frames") {
                 "" => false,
                 "record" => true,
@@ -176,6 +186,7 @@ mod tests {
                 run: None,
                 ndjson: false,
                 record_frames: false,
+                extra: ExtraStreams::default(),
             }
         );
     }

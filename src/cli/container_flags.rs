@@ -92,6 +92,9 @@ pub(crate) struct ContainerFlags {
     /// Consecutive failures needed to report unhealthy
     #[arg(long)]
     pub(crate) health_retries: Option<String>,
+    /// Time between running the check during the start period (ms|s|m|h)
+    #[arg(long)]
+    pub(crate) health_start_interval: Option<String>,
     /// Start period before counting failures (ms|s|m|h)
     #[arg(long)]
     pub(crate) health_start_period: Option<String>,

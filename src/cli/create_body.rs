@@ -511,8 +511,15 @@ fn health(f: &ContainerFlags) -> Result<Option<Value>, FlagError> {
     let interval = flags::duration("--health-interval", f.health_interval.as_deref())?;
     let timeout = flags::duration("--health-timeout", f.health_timeout.as_deref())?;
     let start = flags::duration("--health-start-period", f.health_start_period.as_deref())?;
+    let start_interval = flags::duration(
+        "--health-start-interval",
+        f.health_start_interval.as_deref(),
+    )?;
     let retries = flags::integer_or("--health-retries", f.health_retries.as_deref(), 0)?;
-    let any = f.health_cmd.is_some() || [interval, timeout, start, retries].iter().any(|n| *n != 0);
+    let any = f.health_cmd.is_some()
+        || [interval, timeout, start, start_interval, retries]
+            .iter()
+            .any(|n| *n != 0);
     if f.no_healthcheck {
         if any {
             return Err(FlagError::HealthConflict);
@@ -530,6 +537,7 @@ fn health(f: &ContainerFlags) -> Result<Option<Value>, FlagError> {
         ("--health-interval", "Interval", interval),
         ("--health-timeout", "Timeout", timeout),
         ("--health-start-period", "StartPeriod", start),
+        ("--health-start-interval", "StartInterval", start_interval),
         ("--health-retries", "Retries", retries),
     ] {
         if value < 0 {

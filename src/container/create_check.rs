@@ -49,9 +49,7 @@ pub(super) fn merge(config: &mut ContainerConfig, image: &ContainerConfig) -> Re
             config.entrypoint.clone_from(&image.entrypoint);
         }
     }
-    if config.healthcheck.is_none() {
-        config.healthcheck.clone_from(&image.healthcheck);
-    }
+    super::health::merge(&mut config.healthcheck, image.healthcheck.as_ref());
     if config.working_dir.is_empty() {
         config.working_dir.clone_from(&image.working_dir);
     }
@@ -116,6 +114,7 @@ pub(super) fn check(config: &ContainerConfig, host: &HostConfig) -> Result<(), A
         signal::parse(given)?;
     }
     check_healthcheck(config)?;
+    super::extra::check_label(&config.labels)?;
     let policy = &host.restart_policy;
     match policy.name.as_str() {
         "" | "no" | "always" | "unless-stopped" => {
@@ -167,7 +166,7 @@ fn check_healthcheck(config: &ContainerConfig) -> Result<(), ApiError> {
         let check = config.healthcheck.as_ref()?;
         check.get(key)?.as_i64()
     };
-    for key in ["Interval", "Timeout", "StartPeriod"] {
+    for key in ["Interval", "Timeout", "StartPeriod", "StartInterval"] {
         if number(key).is_some_and(|ns| ns != 0 && ns < HEALTH_MINIMUM_NS) {
             return Err(ApiError::invalid(format!(
                 "{key} in Healthcheck cannot be less than 1ms"
@@ -345,7 +344,7 @@ mod tests {
             ..ContainerConfig::default()
         };
         check_healthcheck(&ContainerConfig::default()).unwrap();
-        for key in ["Interval", "Timeout", "StartPeriod"] {
+        for key in ["Interval", "Timeout", "StartPeriod", "StartInterval"] {
             check_healthcheck(&config(key, 0)).unwrap();
             check_healthcheck(&config(key, 1_000_000)).unwrap();
             for bad in [-1, 999_999] {

@@ -51,7 +51,11 @@ impl Daemon {
         capture: Option<&Arc<Capture>>,
         exit: Exit,
     ) {
-        container.inner().oom_watch = None;
+        {
+            let mut inner = container.inner();
+            inner.oom_watch = None;
+            inner.end_health();
+        }
         let run = container.inner().record.state.run();
         // The log is complete, and nothing of it goes before this function has come to its end.
         let reading = Reading::begin(container, run, capture.cloned());

@@ -125,6 +125,7 @@ impl Daemon {
         action: &str,
         more: [(&str, String); N],
     ) {
+        self.extra_event(container, action, &more);
         let mut attributes: BTreeMap<String, String>;
         {
             let inner = container.inner();

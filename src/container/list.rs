@@ -193,7 +193,9 @@ impl Daemon {
             && wanted.before_ns.is_none_or(|ns| record.created_ns < ns)
             && wanted.since_ns.is_none_or(|ns| record.created_ns > ns)
             && any("network", &|network| self.in_network(record, network))
-            && any("health", &|health| health == "none")
+            && any("health", &|health| {
+                health == state.health.as_ref().map_or("none", |h| h.status.as_str())
+            })
             // No container is a task of a swarm; isolation is passed over, as by Docker on Linux.
             && any("is-task", &|task| !matches!(task, "1" | "true" | "True"))
             && (wanted.publish.is_empty() || {
@@ -327,7 +329,10 @@ fn status_text(record: &Record, now: i64) -> String {
     let state = &record.state;
     let since = |ns: Option<i64>| time::human(now - ns.unwrap_or(now));
     match state.status {
-        Status::Running => format!("Up {}", since(state.started_ns)),
+        Status::Running => match &state.health {
+            Some(health) => format!("Up {} ({})", since(state.started_ns), health.in_list()),
+            None => format!("Up {}", since(state.started_ns)),
+        },
         Status::Paused => format!("Up {} (Paused)", since(state.started_ns)),
         Status::Restarting => format!(
             "Restarting ({}) {} ago",

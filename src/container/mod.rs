@@ -18,7 +18,9 @@ mod delivery;
 pub(crate) mod exec;
 mod exit;
 mod explain;
+pub(crate) mod extra;
 mod figures;
+mod health;
 mod inspect;
 mod join;
 mod kill;
@@ -67,6 +69,7 @@ pub(crate) use attach::{
 };
 pub(crate) use create::CreateBody;
 pub(crate) use figures::Figures;
+pub(crate) use health::metrics as health_metrics;
 pub(crate) use inspect::tree_size;
 pub(crate) use list::ListOptions;
 pub(crate) use log_check::Checked;
@@ -95,6 +98,8 @@ pub(crate) struct Container {
     files: tokio::sync::Mutex<()>,
     /// Who still needs which files of the log.
     holds: Arc<Holds>,
+    /// Streams beside stdout and stderr.
+    extra: Arc<extra::Extra>,
     /// `max-spool-size` and `compress`, once asked for.
     upkeep: OnceLock<log_config::Upkeep>,
 }
@@ -117,6 +122,8 @@ struct Inner {
     between_runs: bool,
     /// Somebody waits for the kernel to say that memory is short; dropped with the run.
     oom_watch: Option<oom::OomWatch>,
+    /// Its health is checked; dropped with the run.
+    health_watch: Option<health::HealthWatch>,
     /// When that happened whose last words are on the disk; nanoseconds since 1970.
     last_words_ns: i64,
     /// Counts changes of the state, for those who wait for one.
@@ -125,6 +132,7 @@ struct Inner {
 
 impl Container {
     pub(crate) fn new(dir: PathBuf, record: Record) -> Arc<Self> {
+        let extra = extra::Extra::new(&dir);
         Arc::new(Self {
             id: record.id.clone(),
             dir,
@@ -138,12 +146,14 @@ impl Container {
                 gone: false,
                 between_runs: false,
                 oom_watch: None,
+                health_watch: None,
                 last_words_ns: i64::MIN,
                 changed: watch::channel(0).0,
             }),
             verb: tokio::sync::Mutex::new(()),
             files: tokio::sync::Mutex::new(()),
             holds: Arc::default(),
+            extra,
             upkeep: OnceLock::new(),
         })
     }

@@ -76,6 +76,10 @@ impl Daemon {
 
     async fn recover(self: &Arc<Self>, container: &Arc<Container>) {
         self.find_started(container).await;
+        {
+            let container = Arc::clone(container);
+            blocking(move || container.load_health()).await;
+        }
         let state = container.record().state;
         if state.status.has_process() {
             self.recover_running(container, &state).await;
@@ -154,6 +158,7 @@ impl Daemon {
                     None => {
                         self.find_paused(container).await;
                         self.watch_oom(container);
+                        self.watch_health(container, true);
                         self.watch_exit(container, capture);
                     }
                 }

@@ -153,11 +153,13 @@ impl Daemon {
             let stopped = starter == Starter::Policy && state.manually_stopped;
             starting.begin(state);
             state.manually_stopped = stopped;
+            inner.begin_health();
             inner.notify();
         }
         self.save(container).await;
         self.container_event(container, "start", []);
         self.watch_oom(container);
+        self.watch_health(container, false);
         self.watch_exit(container, capture);
         Ok(())
     }
@@ -315,6 +317,7 @@ impl Starting {
             restart_count: self.restart_count,
             restart_delay_ms: self.restart_delay_ms,
             runs: std::mem::take(&mut state.runs),
+            health: state.health.take(),
             ..State::default()
         };
         state.add_run(self.started_ns, (self.epoch, self.seq));

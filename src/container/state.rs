@@ -7,10 +7,12 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::health::Health;
 use super::{Container, time};
 use crate::api::types::{ContainerConfig, HostConfig};
 use crate::runtime::{MountPoint, old_mounts};
@@ -82,6 +84,9 @@ pub(crate) struct State {
     /// Why the last run ended, as the event `die` says it; empty before the first end.
     #[serde(default)]
     pub(crate) exit_cause: String,
+    /// Of a container with a health check; kept in a file of its own.
+    #[serde(skip)]
+    pub(crate) health: Option<Arc<Health>>,
     /// Nanoseconds since 1970; `None` if it never happened.
     #[serde(default)]
     pub(crate) started_ns: Option<i64>,
@@ -350,6 +355,9 @@ impl Record {
             "StartedAt": at(state.started_ns),
             "FinishedAt": at(state.finished_ns),
         });
+        if let Some(health) = &state.health {
+            shown["Health"] = health.shown();
+        }
         // Beyond Docker's fields, and only where there is something to tell.
         if state.lost_records > 0 || state.lost_bytes > 0 {
             shown["LostRecords"] = state.lost_records.into();

@@ -138,6 +138,7 @@ fn health_check(rest: &str) -> Result<Value, ChangeError> {
             "interval" => ("Interval", go_duration(value).map_err(|_| bad())?),
             "timeout" => ("Timeout", go_duration(value).map_err(|_| bad())?),
             "start-period" => ("StartPeriod", go_duration(value).map_err(|_| bad())?),
+            "start-interval" => ("StartInterval", go_duration(value).map_err(|_| bad())?),
             "retries" => ("Retries", value.parse().map_err(|_| bad())?),
             _ => return Err(bad()),
         };

@@ -10,6 +10,8 @@ pub(super) fn gather(daemon: &Daemon) -> String {
     containers::write(&mut text, daemon);
     crate::logs::metrics(&mut text, &daemon.log_counters, daemon.spool_bound());
     daemon.delivery.metrics(&mut text);
+    crate::container::health_metrics(&mut text);
+    crate::container::extra::metrics(&mut text);
     daemon.webhooks.metrics(&mut text);
     crate::net::metrics(&mut text);
     process::write(&mut text);

@@ -12,6 +12,7 @@ mod usage;
 use clap::Args;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use taffrail_config::ExtraStreams;
 
 use crate::client::{Client, Query, segment};
 
@@ -58,9 +59,10 @@ pub(crate) struct LogsArgs {
     /// Show logs since timestamp (e.g. "2013-01-02T13:23:37Z") or relative (e.g. "42m")
     #[arg(long)]
     since: Option<String>,
-    /// Show only "stdout" or only "stderr"
-    #[arg(long, value_name = "STREAM", value_parser = ["stdout", "stderr"])]
-    stream: Option<String>,
+    /// Show only these streams: "stdout", "stderr", and what the daemon keeps beside them: "exec",
+    /// "health", "events"
+    #[arg(long, value_name = "STREAM[,STREAM]", value_parser = streams)]
+    stream: Option<Streams>,
     /// Number of lines to show from the end of the logs
     #[arg(short = 'n', long, default_value = "all")]
     tail: String,
@@ -92,6 +94,39 @@ fn follow(text: &str) -> Result<Follow, String> {
     }
 }
 
+/// Which streams are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Streams {
+    stdout: bool,
+    stderr: bool,
+    extra: ExtraStreams,
+}
+
+impl Streams {
+    const OF_A_LOG: Self = Self {
+        stdout: true,
+        stderr: true,
+        extra: ExtraStreams::NONE,
+    };
+}
+
+/// A value of `--stream`.
+fn streams(text: &str) -> Result<Streams, String> {
+    let of_log = |name: &str| matches!(name, "stdout" | "stderr");
+    let names: Vec<&str> = text.split(',').collect();
+    let others: Vec<&str> = names.iter().copied().filter(|n| !of_log(n)).collect();
+    if names.iter().any(|name| name.is_empty()) {
+        return Err("name stdout, stderr, exec, health or events".to_owned());
+    }
+    let extra = ExtraStreams::parse(&others.join(","))
+        .map_err(|_| "streams are stdout, stderr, exec, health and events".to_owned())?;
+    Ok(Streams {
+        stdout: names.contains(&"stdout"),
+        stderr: names.contains(&"stderr"),
+        extra,
+    })
+}
+
 impl LogsArgs {
     /// The query, but for what depends on how the answer is used: `follow`, `cursor`, `tail`, `timestamps`.
     fn query(&self) -> Result<Query, CliError> {
@@ -100,9 +135,13 @@ impl LogsArgs {
         query.option("grep", self.grep.as_deref());
         query.option("run", self.run.as_deref());
         query.option("since", moment("since", self.since.as_deref())?.as_deref());
+        let streams = self.stream.unwrap_or(Streams::OF_A_LOG);
         query
-            .flag("stderr", self.stream.as_deref() != Some("stdout"))
-            .flag("stdout", self.stream.as_deref() != Some("stderr"));
+            .flag("stderr", streams.stderr)
+            .flag("stdout", streams.stdout);
+        if !streams.extra.is_empty() {
+            query.push("streams", &streams.extra.to_string());
+        }
         query.option("until", moment("until", self.until.as_deref())?.as_deref());
         Ok(query)
     }
@@ -124,6 +163,18 @@ pub(crate) async fn logs(client: &Client, args: LogsArgs) -> Result<u8, CliError
         return Err(CliError::Conflict(
             "--cursor belongs to one container, and several are named",
         ));
+    }
+    if args.stream.is_some_and(|streams| !streams.extra.is_empty()) {
+        if args.cursor.is_some() || args.show_cursor {
+            return Err(CliError::Conflict(
+                "exec, health and events have no cursors: use --since",
+            ));
+        }
+        if args.containers.len() > 1 && follow != Follow::No {
+            return Err(CliError::Conflict(
+                "exec, health and events of several containers cannot be followed: name one",
+            ));
+        }
     }
     let mut sources = Vec::new();
     for name in &args.containers {
@@ -148,4 +199,26 @@ fn moment(name: &'static str, text: Option<&str>) -> Result<Option<String>, Flag
 /// Path of a container's log with its query.
 fn path(id: &str, query: &Query) -> String {
     format!("/containers/{}/logs{}", segment(id), query.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_stream() {
+        let only = |text: &str| {
+            let found = streams(text).unwrap();
+            (found.stdout, found.stderr, found.extra.to_string())
+        };
+        assert_eq!(only("stdout"), (true, false, String::new()));
+        assert_eq!(
+            only("events,exec"),
+            (false, false, "exec,events".to_owned())
+        );
+        assert_eq!(only("stderr,health"), (false, true, "health".to_owned()));
+        for bad in ["", "stdin", "exec,", "stdout,logs"] {
+            assert!(streams(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -33,6 +33,9 @@ pub(crate) struct ExecConfig {
     pub(crate) working_dir: String,
     #[serde(deserialize_with = "or_default")]
     pub(crate) cmd: Vec<String>,
+    /// Taffrail's own: a copy of its output goes into the container's log, as stream `exec`.
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) log: bool,
     /// Rows and columns of the terminal at its start (API 1.42 and newer).
     #[serde(deserialize_with = "size")]
     pub(crate) console_size: Option<(u16, u16)>,
