@@ -148,7 +148,7 @@ fn the_daemon_s_default_and_the_container_s_label() {
     assert_eq!(wait_lines(&daemon, &own, "exec", 1), "seen\n");
     assert_eq!(logs(&daemon, &["--stream", "health,events", &own]), "");
     let run = daemon
-        .docker(["create", "-l", "taffrail.log-streams=stdout", IMAGE])
+        .docker(["create", "-l", "taffrail.log-streams=stdout", IMAGE, "true"])
         .output();
     assert!(
         run.err()

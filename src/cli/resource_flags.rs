@@ -44,9 +44,6 @@ pub(crate) struct ResourceFlags {
     /// GPU devices to add to the container ('all' to pass all GPUs)
     #[arg(long)]
     gpus: Vec<String>,
-    /// Time between running the check during the start period; needs API 1.44, which is not built
-    #[arg(long, hide = true)]
-    health_start_interval: Option<String>,
     /// Maximum IO bandwidth limit for the system drive (Windows only)
     #[arg(long)]
     io_maxbandwidth: Option<String>,
@@ -75,12 +72,6 @@ impl ResourceFlags {
             return Err(FlagError::NotBuilt {
                 flag: "--disable-content-trust=false",
                 hint: "content trust is not built; name the image by its digest",
-            });
-        }
-        if self.health_start_interval.is_some() {
-            return Err(FlagError::NotBuilt {
-                flag: "--health-start-interval",
-                hint: "it needs API version 1.44; use --health-start-period",
             });
         }
         let mut set = |key: &str, value: Value| {
