@@ -25,7 +25,7 @@ def call(engine, *words, timeout=15):
 
 class Cell:
     def __init__(self, lane, driver, fault, options):
-        self.lane, self.driver, self.fault = lane, driver, fault
+        self.lane, self.driver, self.fault, self.network = lane, driver, fault, options.network
         self.lines, self.deadline, self.rate = options.lines, options.deadline, options.rate or fault.rate
         self.got = Got()
         self.result = {"engine": lane.engine.name, "driver": driver.name, "fault": fault.name, "lines": self.lines, "rate": self.rate, "calls": {}}
@@ -61,7 +61,7 @@ class Cell:
         words = self.driver.words(self.host, self.peer, self.lane.folder)
         for option in self.fault.options[self.lane.engine.name]:
             words += ["--log-opt", option]
-        took, status, said = call(self.lane.engine, "create", "--name", name, "--network", "none", *words, "bench", *command, timeout=20)
+        took, status, said = call(self.lane.engine, "create", "--name", name, "--network", self.network, *words, "bench", *command, timeout=20)
         if status == 0:
             self.lane.ids.append(said)
         return status == 0, said

@@ -159,12 +159,16 @@ def main():
     parser.add_argument("--driver", action="append", choices=[d.name for d in DRIVERS], help="only this one; may be given again")
     parser.add_argument("--fault", action="append", choices=[f.name for f in FAULTS], help="only this one, beside none")
     parser.add_argument("--engine", action="append", choices=["taffrail", "dockerd"])
+    parser.add_argument("--network", default="none", choices=["none", "bridge"], help="of the containers; bridge is Taffrail alone")
     parser.add_argument("--lines", type=int, default=20_000)
     parser.add_argument("--rate", type=int, help="lines a second in all cells")
     parser.add_argument("--deadline", type=float, default=60, help="seconds for a cell")
     parser.add_argument("--jobs", type=int, default=4, help="lanes side by side")
     parser.add_argument("--json", help="raw results")
     options = parser.parse_args()
+    if options.network != "none":
+        # Docker Engine runs without a bridge here, so that it leaves the machine's rules alone.
+        options.engine = ["taffrail"]
     in_a_namespace()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     base = tempfile.mkdtemp(prefix="taffrail-faults.")
