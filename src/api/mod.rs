@@ -19,6 +19,7 @@ pub(crate) mod filters;
 mod frame;
 mod glob;
 mod images;
+mod json_error;
 mod lifecycle;
 mod load;
 pub(crate) mod log_check;

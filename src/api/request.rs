@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
 use super::connection::Peer;
+use super::json_error;
 use super::query::Query;
 use super::version::ApiVersion;
 use crate::errors::{ApiError, ErrorKind};
@@ -60,11 +61,10 @@ impl Request {
             return Ok(None);
         }
         serde_json::from_slice(&bytes).map(Some).map_err(|error| {
-            if error.is_eof() {
-                ApiError::invalid("invalid JSON: unexpected end of JSON input")
-            } else {
-                ApiError::invalid(format!("invalid JSON: {error}"))
-            }
+            ApiError::invalid(format!(
+                "invalid JSON: {}",
+                json_error::words(&bytes, &error)
+            ))
         })
     }
 

@@ -154,6 +154,7 @@ pub(super) const ROUTES: &[(&str, &str, Route)] = &[
     ("POST", "/session", Route::NotBuilt),
     ("POST", "/grpc", Route::NotBuilt),
     ("GET", "/networks", Route::NetworkList),
+    ("GET", "/networks/", Route::NetworkList),
     ("GET", "/networks/{}", Route::NetworkInspect),
     ("POST", "/networks/create", Route::NetworkCreate),
     ("POST", "/networks/prune", Route::NetworkPrune),
