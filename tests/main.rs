@@ -17,6 +17,7 @@ mod copy;
 mod delivery;
 mod docker_py;
 mod events;
+mod exec;
 mod explain;
 mod extra_streams;
 mod fields;

@@ -292,6 +292,86 @@ fn what_cannot_be_done_is_refused_by_name() {
 }
 
 #[test]
+fn another_process_in_a_container() {
+    need!(ready());
+    let mut runtimes = vec![ours()];
+    if skip::program("runc").is_ok() {
+        runtimes.push("runc".into());
+    }
+    for runtime in runtimes {
+        let own = runtime == ours();
+        let bundle = Bundle::new(&runtime);
+        let mut specification = bundle.specification("sleep 1000");
+        specification["process"]["env"] = json!(["PATH=/bin", "OWN=1"]);
+        specification["process"]["capabilities"] =
+            json!({"bounding": ["CAP_KILL"], "effective": ["CAP_KILL"], "permitted": ["CAP_KILL"]});
+        specification["process"]["rlimits"] =
+            json!([{"type": "RLIMIT_NOFILE", "soft": 77, "hard": 88}]);
+        bundle.create(&specification).expect("create");
+        bundle.call(&["start", &bundle.id]).expect("start");
+        let exec = |words: &[&str]| {
+            let mut all = vec!["exec"];
+            all.extend(words);
+            bundle.call(&all)
+        };
+        let id = bundle.id.as_str();
+        // `sh` alone: the bundle has few programs.
+        let script = "echo $OWN$MORE; ulimit -n; cd /proc/self; while read k v; do case $k in CapEff:|CapBnd:|NoNewPrivs:) echo $k $v;; esac; done < status";
+        let said = exec(&["--env", "MORE=2", id, "sh", "-c", script]).expect("exec");
+        assert_eq!(
+            said,
+            "12\n77\nCapEff: 0000000000000020\nCapBnd: 0000000000000020\nNoNewPrivs: 1\n",
+            "{}",
+            runtime.display()
+        );
+        let said = exec(&["--user", "5:6", "--cwd", "/tmp", id, "sh", "-c", "id -u; id -g; pwd"]);
+        assert_eq!(said.as_deref(), Ok("5\n6\n/tmp\n"));
+        let file = bundle.dir.path().join("process.json");
+        let process = json!({
+            "args": ["sh", "-c", "echo $A; exit 3"], "cwd": "/", "env": ["PATH=/bin", "A=of the file"],
+            "user": {"uid": 0, "gid": 0},
+        });
+        fs::write(&file, process.to_string()).expect("file");
+        let said = exec(&["--process", "process.json", id]).expect_err("a code that is not 0");
+        assert!(said.starts_with("of the file\n"), "{said}");
+        let said = exec(&[id, "nosuch"]).expect_err("no program");
+        assert!(
+            said.contains("exec failed: unable to start container process: exec: \\\"nosuch\\\": executable file not found in $PATH"),
+            "{said}"
+        );
+        // It goes on without the runtime, in the container's groups.
+        exec(&["--detach", "--pid-file", "other", id, "sleep", "500"]).expect("exec");
+        let pid: i32 = fs::read_to_string(bundle.dir.path().join("other"))
+            .expect("a pid")
+            .parse()
+            .expect("a pid");
+        let first = fs::read_to_string(bundle.dir.path().join("pid")).expect("a pid");
+        let groups = |pid: &str| fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("groups");
+        assert_eq!(groups(&pid.to_string()), groups(&first));
+        if own {
+            let said = exec(&["--cgroup", "x", id, "true"]).expect_err("refused");
+            assert!(said.contains("--cgroup x"), "{said}");
+            bundle.call(&["pause", id]).expect("pause");
+            let said = exec(&[id, "true"]).expect_err("paused");
+            assert!(said.contains("cannot exec in a paused container"), "{said}");
+            bundle.call(&["resume", id]).expect("resume");
+        }
+        bundle.call(&["kill", id, "KILL"]).expect("kill");
+        wait_for("the end of both", Duration::from_secs(20), || {
+            let running = crate::harness::procs::Process::read(pid).is_some_and(|p| p.running());
+            (!running).then_some(())
+        });
+        wait_for("the container's end", Duration::from_secs(20), || {
+            let state: Value = serde_json::from_str(&bundle.call(&["state", id]).ok()?).ok()?;
+            (state["status"] == "stopped").then_some(())
+        });
+        let said = exec(&[id, "true"]).expect_err("stopped");
+        assert!(said.contains("exec failed: "), "{said}");
+        bundle.call(&["delete", id]).expect("delete");
+    }
+}
+
+#[test]
 fn descriptors_are_handed_on_as_asked() {
     need!(ready());
     let bundle = Bundle::new(&ours());

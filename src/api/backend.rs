@@ -10,8 +10,8 @@ use super::request::Request;
 use super::router::{Backend, Route, Router};
 use super::server::{self, Limits, Listener};
 use super::{
-    archive, attach, containers, df, events, exec, images, lifecycle, load, log_check, log_test,
-    logs, network_create, networks, registry, save, spool, system, volumes, wait,
+    archive, attach, attach_ws, containers, df, events, exec, images, lifecycle, load, log_check,
+    log_test, logs, network_create, networks, registry, save, spool, system, volumes, wait,
 };
 use crate::daemon::Daemon;
 use crate::errors::ApiError;
@@ -45,6 +45,7 @@ impl Backend for Api {
             Route::ContainerInspect => containers::inspect(daemon, &name, &request).await?,
             Route::ContainerStart => containers::start(daemon, &name, &request).await?,
             Route::ContainerAttach => return Ok(attach::attach(daemon, &name, request).await),
+            Route::ContainerAttachWs => return attach_ws::attach(daemon, &name, request).await,
             Route::ContainerWait => wait::wait(daemon, &name, &request).await?,
             Route::ContainerResize => containers::resize(daemon, &name, &request).await?,
             Route::ContainerLogs => logs::stream(daemon, &name, &request).await?,

@@ -34,6 +34,38 @@ pub(crate) fn append(out: &mut Vec<u8>, multiplexed: bool, stream: StreamId, pay
     }
 }
 
+/// Takes the frames' headers out of a stream that comes in pieces of any size.
+#[derive(Debug, Default)]
+pub(crate) struct Unframed {
+    header: Vec<u8>,
+    /// Bytes of the present payload that are still to come.
+    left: usize,
+}
+
+impl Unframed {
+    /// The payloads' bytes in a piece.
+    pub(crate) fn feed(&mut self, mut bytes: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(bytes.len());
+        while !bytes.is_empty() {
+            if self.left > 0 {
+                let (payload, rest) = bytes.split_at(self.left.min(bytes.len()));
+                out.extend_from_slice(payload);
+                self.left -= payload.len();
+                bytes = rest;
+                continue;
+            }
+            let (header, rest) = bytes.split_at((8 - self.header.len()).min(bytes.len()));
+            self.header.extend_from_slice(header);
+            bytes = rest;
+            if let [_, _, _, _, a, b, c, d] = self.header[..] {
+                self.left = u32::from_be_bytes([a, b, c, d]) as usize;
+                self.header.clear();
+            }
+        }
+        out
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,6 +84,18 @@ mod tests {
         assert_eq!(out.len(), MAX_PAYLOAD + 1 + 16);
         assert_eq!(out[..8], header(StreamId::Stderr, 32 * 1024));
         assert_eq!(out[MAX_PAYLOAD + 8..], [2, 0, 0, 0, 0, 0, 0, 1, 7]);
+    }
+
+    #[test]
+    fn headers_are_taken_out_wherever_they_are_cut() {
+        let mut wire = Vec::new();
+        append(&mut wire, true, StreamId::Stdout, b"hello ");
+        append(&mut wire, true, StreamId::Stderr, b"you");
+        for size in 1..wire.len() {
+            let mut unframed = Unframed::default();
+            let all: Vec<u8> = wire.chunks(size).flat_map(|c| unframed.feed(c)).collect();
+            assert_eq!(all, b"hello you");
+        }
     }
 
     #[test]

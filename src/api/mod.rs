@@ -7,6 +7,7 @@
 mod archive;
 mod attach;
 mod attach_query;
+mod attach_ws;
 pub(crate) mod backend;
 pub(crate) mod connection;
 mod containers;
@@ -43,6 +44,7 @@ pub(crate) mod types;
 pub(crate) mod version;
 mod volumes;
 mod wait;
+mod websocket;
 
 pub(crate) use server::Listener;
 

@@ -76,7 +76,9 @@ pub(crate) async fn attach(client: &Client, args: AttachArgs) -> Result<u8, CliE
     let mut session = Session::begin(&client, &id, &options).await?;
     if tty && out::is_terminal() {
         let client = Arc::clone(&client);
-        tokio::spawn(async move { session::follow_size(&client, &id).await });
+        tokio::spawn(async move {
+            session::follow_size(&client, &format!("/containers/{}", segment(&id))).await;
+        });
     }
     finish(&mut session, &mut exit).await
 }

@@ -6,8 +6,7 @@ use clap::Command;
 use super::definition;
 
 /// Docker's commands that are not built.
-const NO_COMMAND: [&str; 25] = [
-    "exec",
+const NO_COMMAND: [&str; 24] = [
     "cp",
     "diff",
     "export",

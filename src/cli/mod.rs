@@ -16,6 +16,7 @@ mod diff;
 mod docker_flags;
 mod error;
 mod events;
+mod exec;
 mod flags;
 mod format;
 mod history;
@@ -98,6 +99,8 @@ enum Command {
     Start(start::StartArgs),
     /// Attach local standard input, output, and error streams to a running container
     Attach(attach::AttachArgs),
+    /// Execute a command in a running container
+    Exec(exec::ExecArgs),
     /// Stop one or more running containers
     Stop(lifecycle::StopArgs),
     /// Restart one or more containers
@@ -243,6 +246,7 @@ async fn dispatch(command: Command, host: Host) -> Result<u8, CliError> {
     match command {
         Command::Start(args) => start::start(&client, args).await,
         Command::Attach(args) => attach::attach(&client, args).await,
+        Command::Exec(args) => exec::exec(&client, args).await,
         Command::Stop(args) => lifecycle::stop(&client, args).await,
         Command::Restart(args) => lifecycle::restart(&client, args).await,
         Command::Pause(args) => lifecycle::pause(&client, args).await,

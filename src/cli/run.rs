@@ -129,7 +129,9 @@ pub(crate) async fn run(args: RunArgs, host: Host) -> Result<u8, CliError> {
     }
     let size = (request.tty && out::is_terminal()).then(|| {
         let (client, id) = (Arc::clone(&client), id.clone());
-        tokio::spawn(async move { session::follow_size(&client, &id).await })
+        tokio::spawn(async move {
+            session::follow_size(&client, &format!("/containers/{}", segment(&id))).await;
+        })
     });
     let result = finish(&mut session, &mut exit).await.map_err(failed);
     if let Some(size) = size {

@@ -70,7 +70,20 @@ impl Session {
             segment(container),
             query.as_str()
         );
-        let Hijacked { socket, early } = client.hijack(&path).await?;
+        Self::over(client, &path, Body::Empty, options).await
+    }
+
+    /// The streams of a request whose answer is the connection itself.
+    ///
+    /// # Errors
+    /// As [`Session::begin`].
+    pub(crate) async fn over(
+        client: &Client,
+        path: &str,
+        body: Body,
+        options: &Options,
+    ) -> Result<Self, CliError> {
+        let Hijacked { socket, early } = client.hijack(path, body).await?;
         let input = socket.try_clone().map_err(ClientError::Stream)?;
 
         let detached = Arc::new(AtomicBool::new(false));
@@ -174,25 +187,26 @@ fn copy_input(mut socket: UnixStream, mut keys: Option<DetachKeys>, detached: &A
 }
 
 /// Tells the daemon our terminal's size now and whenever it changes; to be spawned once the
-/// container has been started. Without a terminal it ends at once.
-pub(crate) async fn follow_size(client: &Client, container: &str) {
+/// container has been started. Without a terminal it ends at once. `of` is `/containers/NAME` or
+/// `/exec/ID`.
+pub(crate) async fn follow_size(client: &Client, of: &str) {
     let Ok(mut changes) = signal(SignalKind::window_change()) else {
         return;
     };
     // The container may not be ready for it right after start.
     for attempt in 1..=10u64 {
-        if resize(client, container).await {
+        if resize(client, of).await {
             break;
         }
         tokio::time::sleep(Duration::from_millis(attempt * 10)).await;
     }
     while changes.recv().await.is_some() {
-        resize(client, container).await;
+        resize(client, of).await;
     }
 }
 
 /// Whether there is nothing (more) to do.
-async fn resize(client: &Client, container: &str) -> bool {
+async fn resize(client: &Client, of: &str) -> bool {
     let Some((rows, columns)) = terminal::size() else {
         return true;
     };
@@ -200,10 +214,6 @@ async fn resize(client: &Client, container: &str) -> bool {
     query
         .push("h", &rows.to_string())
         .push("w", &columns.to_string());
-    let path = format!(
-        "/containers/{}/resize{}",
-        segment(container),
-        query.as_str()
-    );
+    let path = format!("{of}/resize{}", query.as_str());
     client.post(&path, Body::Empty).await.is_ok()
 }

@@ -103,7 +103,9 @@ async fn attached(client: &Client, container: &str, args: &StartArgs) -> Result<
     }
     if options.tty && out::is_terminal() {
         let client = Arc::clone(&client);
-        tokio::spawn(async move { session::follow_size(&client, &id).await });
+        tokio::spawn(async move {
+            session::follow_size(&client, &format!("/containers/{}", segment(&id))).await;
+        });
     }
     finish(&mut session, &mut exit).await
 }

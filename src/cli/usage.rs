@@ -87,6 +87,8 @@ const USAGE: &[(&str, &str)] = &[
     ("create", "IMAGE [COMMAND] [ARG...]"),
     ("start", "CONTAINER [CONTAINER...]"),
     ("attach", "CONTAINER"),
+    ("exec", "CONTAINER COMMAND [ARG...]"),
+    ("container exec", "CONTAINER COMMAND [ARG...]"),
     ("stop", "CONTAINER [CONTAINER...]"),
     ("kill", "CONTAINER [CONTAINER...]"),
     ("restart", "CONTAINER [CONTAINER...]"),
@@ -146,6 +148,7 @@ fn exact(name: &str) -> Option<&'static str> {
         "taffrail cp" => Some("2 arguments"),
         "taffrail diff" => Some("1 argument"),
         "taffrail tag" | "taffrail image tag" | "taffrail rename" => Some("2 arguments"),
+        "taffrail exec" | "taffrail container exec" => Some("at least 2 arguments"),
         "taffrail attach" | "taffrail history" | "taffrail image history" => Some("1 argument"),
         _ => None,
     }

@@ -180,9 +180,9 @@ impl Client {
     ///
     /// # Errors
     /// As [`Self::send`], and a daemon that does not upgrade.
-    pub(crate) async fn hijack(&self, path: &str) -> Result<Hijacked, ClientError> {
+    pub(crate) async fn hijack(&self, path: &str, body: Body) -> Result<Hijacked, ClientError> {
         let path = format!("/v{}.{}{path}", self.api.0, self.api.1);
-        let answer = self.raw(&Method::POST, &path, Body::Empty, true).await?;
+        let answer = self.raw(&Method::POST, &path, body, true).await?;
         let answer = refuse(answer, &Method::POST, &path).await?;
         let status = answer.status().as_u16();
         if status != 101 {
@@ -251,8 +251,10 @@ impl Client {
         if upgrade {
             request = request
                 .header("Connection", "Upgrade")
-                .header("Upgrade", "tcp")
-                .header("Content-Type", "text/plain");
+                .header("Upgrade", "tcp");
+            if matches!(body, Body::Empty) {
+                request = request.header("Content-Type", "text/plain");
+            }
         }
         let body: ReqBody = match body {
             Body::Empty => {

@@ -165,6 +165,11 @@ impl Claim {
             }
             inner.size
         };
+        if !config.working_dir.is_empty() && !config.working_dir.starts_with('/') {
+            // The runtime's words, before it has its turn.
+            let text = "exec failed: Cwd must be an absolute path";
+            return Err(runtime::exec_failure(text));
+        }
         let (folder, console) = self.prepare(console_size).await?;
         let (started, parent, ends) = process::spawn(&daemon.attendant(), argv, &folder.0, open)
             .await
