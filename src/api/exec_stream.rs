@@ -48,10 +48,8 @@ impl Client {
             peer,
         } = raw;
         let head = attach_query::head(self.upgrade, self.tty, self.version);
-        if writer.write_head(&head).await.is_err() {
-            // Dropped, the claim says that it came to nothing.
-            return;
-        }
+        // As Docker: what was asked for runs, also when the client has left meanwhile.
+        let _ = writer.write_head(&head).await;
         let exec = Arc::clone(self.claim.exec());
         let session = match self.claim.start(self.start).await {
             Ok(session) => session,

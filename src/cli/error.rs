@@ -22,6 +22,9 @@ pub(crate) enum CliError {
     Io { what: String, source: io::Error },
     #[error("the input device is not a TTY")]
     NotATty,
+    /// Docker's words for an exec that was left by its detach keys.
+    #[error("read escape sequence")]
+    Escaped,
     #[error("conflicting options: {0}")]
     Conflict(&'static str),
     #[error("container ID file found, make sure the other container isn't running or delete {0}")]

@@ -119,7 +119,7 @@ pub(crate) async fn exec(client: &Client, args: ExecArgs) -> Result<u8, CliError
         tokio::spawn(async move { session::follow_size(&client, &of).await });
     }
     if session.ended().await? == Ended::Detached {
-        return Ok(0);
+        return Err(CliError::Escaped);
     }
     let shown = client.get(&format!("{of}/json")).await?;
     // It has none while it runs: the daemon ended the stream, not the process.
