@@ -10,11 +10,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::harness::daemon::scratch;
 use crate::harness::daemon::{Options, taffrail_only};
 use crate::harness::http::{self, Streaming};
 use crate::harness::image::IMAGE;
 use crate::harness::pty::Terminal;
-use crate::harness::daemon::scratch;
 use crate::harness::{Daemon, Engine, procs, sized, skip, wait_for};
 use crate::need;
 
@@ -139,7 +139,9 @@ fn codes_streams_and_surroundings() {
     exec(&["-d", "box", "nosuch"])
         .code(1)
         .stderr_has("executable file not found in $PATH");
-    exec(&["-d", "box", "touch", "/tmp/made"]).code(0).stdout_is("");
+    exec(&["-d", "box", "touch", "/tmp/made"])
+        .code(0)
+        .stdout_is("");
     wait_for("the detached command", SOON, || {
         (run(&daemon, &id, &["test", "-e", "/tmp/made"]).1 == 0).then_some(())
     });
@@ -155,7 +157,9 @@ fn stdin_goes_round_whole() {
     let mut state = 1u64;
     let bytes: Vec<u8> = (0..size)
         .map(|_| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
             (state >> 33) as u8
         })
         .collect();
@@ -173,7 +177,10 @@ fn stdin_goes_round_whole() {
         .stdin("abc")
         .output();
     sum.code(0).stdout_is("3\n");
-    let none = daemon.docker(["exec", "box", "wc", "-c"]).stdin("abc").output();
+    let none = daemon
+        .docker(["exec", "box", "wc", "-c"])
+        .stdin("abc")
+        .output();
     none.code(0).stdout_is("0\n");
     daemon.finish();
 }
@@ -194,7 +201,8 @@ fn a_terminal_its_size_and_its_keys() {
         terminal.send(b"until [ \"$(stty size)\" = '33 99' ]; do sleep 0.05; done; echo si''zed\n");
         let at = terminal.expect("sized\r\n", at, SOON);
         terminal.resize(44, 120);
-        terminal.send(b"until [ \"$(stty size)\" = '44 120' ]; do sleep 0.05; done; echo re''sized\n");
+        terminal
+            .send(b"until [ \"$(stty size)\" = '44 120' ]; do sleep 0.05; done; echo re''sized\n");
         let at = terminal.expect("resized\r\n", at, SOON);
         terminal.send(b"sh -c 'echo go\"\"ing; exec sleep 100'\n");
         terminal.expect("going\r\n", at, SOON);
@@ -210,7 +218,15 @@ fn a_terminal_its_size_and_its_keys() {
     } else {
         daemon.docker_command()
     };
-    command.args(["exec", "-it", "--detach-keys", "ctrl-a,d", "box", "sh", "-c"]);
+    command.args([
+        "exec",
+        "-it",
+        "--detach-keys",
+        "ctrl-a,d",
+        "box",
+        "sh",
+        "-c",
+    ]);
     command.arg("echo up; trap '' HUP; while [ ! -e /tmp/stop ]; do sleep 0.1; done");
     let mut terminal = Terminal::start(command, 24, 80);
     terminal.expect("up\r\n", 0, SOON);
@@ -246,11 +262,35 @@ fn what_the_api_answers() {
         assert!(answer.text().contains(text), "{path}: {}", answer.text());
     };
     let none = Some(json!({"Cmd": []}));
-    refused("POST", "/containers/box/exec", none, 400, "No exec command specified");
+    refused(
+        "POST",
+        "/containers/box/exec",
+        none,
+        400,
+        "No exec command specified",
+    );
     let yes = || Some(command(&["true"]));
-    refused("POST", "/containers/nosuch/exec", yes(), 404, "No such container: nosuch");
-    refused("GET", "/exec/nosuch/json", None, 404, "No such exec instance: nosuch");
-    refused("POST", "/exec/nosuch/start", Some(json!({})), 404, "No such exec instance: nosuch");
+    refused(
+        "POST",
+        "/containers/nosuch/exec",
+        yes(),
+        404,
+        "No such container: nosuch",
+    );
+    refused(
+        "GET",
+        "/exec/nosuch/json",
+        None,
+        404,
+        "No such exec instance: nosuch",
+    );
+    refused(
+        "POST",
+        "/exec/nosuch/start",
+        Some(json!({})),
+        404,
+        "No such exec instance: nosuch",
+    );
 
     let body = json!({"AttachStdout": true, "Cmd": ["sh", "-c", "exit 3"], "User": "0"});
     let exec = create(&daemon, "box", &body);
@@ -268,13 +308,19 @@ fn what_the_api_answers() {
     );
     assert_eq!(daemon.inspect(&id)["ExecIDs"], json!([exec]));
     // What waits for its start does so while the container is paused.
-    assert_eq!(daemon.api("POST", "/containers/box/pause", None).status, 204);
+    assert_eq!(
+        daemon.api("POST", "/containers/box/pause", None).status,
+        204
+    );
     let paused = "is paused, unpause the container before exec";
     refused("POST", "/containers/box/exec", yes(), 409, paused);
     let detached = || Some(json!({"Detach": true}));
     let path = format!("/exec/{exec}/start");
     refused("POST", &path, detached(), 409, paused);
-    assert_eq!(daemon.api("POST", "/containers/box/unpause", None).status, 204);
+    assert_eq!(
+        daemon.api("POST", "/containers/box/unpause", None).status,
+        204
+    );
     let answer = daemon.api("POST", &path, detached().as_ref());
     assert_eq!((answer.status, answer.text().as_str()), (200, ""));
     let ended = wait_for("the exit code", SOON, || {
@@ -287,11 +333,18 @@ fn what_the_api_answers() {
     refused("POST", &path, detached(), 409, "has already run");
 
     // Frames, and the header that says so.
-    let exec = create(&daemon, "box", &command(&["sh", "-c", "echo a; echo b >&2; exit 4"]));
+    let exec = create(
+        &daemon,
+        "box",
+        &command(&["sh", "-c", "echo a; echo b >&2; exit 4"]),
+    );
     let mut stream = start(&daemon, &exec, "/v1.41");
     assert_eq!(stream.status, 101);
     let kind = |stream: &Streaming| {
-        let found = stream.headers.iter().find(|(k, _)| k.eq_ignore_ascii_case("content-type"));
+        let found = stream
+            .headers
+            .iter()
+            .find(|(k, _)| k.eq_ignore_ascii_case("content-type"));
         found.map(|(_, v)| v.clone()).unwrap_or_default()
     };
     assert_eq!(kind(&stream), "application/vnd.docker.raw-stream");
@@ -314,7 +367,13 @@ fn what_the_api_answers() {
     wait_for("the end", SOON, || {
         (daemon.inspect(&id)["State"]["Running"] == false).then_some(())
     });
-    refused("POST", &format!("/exec/{left}/start"), detached(), 404, &gone);
+    refused(
+        "POST",
+        &format!("/exec/{left}/start"),
+        detached(),
+        404,
+        &gone,
+    );
     let stopped = format!("Container {id} is not running");
     refused("POST", "/containers/box/exec", yes(), 409, &stopped);
     daemon.finish();
@@ -341,11 +400,18 @@ fn events_tell_of_it() {
     let actions: Vec<&str> = events.iter().filter_map(|e| e["Action"].as_str()).collect();
     assert_eq!(
         actions,
-        ["exec_create: sh -c exit 6", "exec_start: sh -c exit 6", "exec_die"]
+        [
+            "exec_create: sh -c exit 6",
+            "exec_start: sh -c exit 6",
+            "exec_die"
+        ]
     );
     let attributes = &events[2]["Actor"]["Attributes"];
     assert_eq!(attributes["exitCode"], "6");
-    assert_eq!(attributes["execID"], events[0]["Actor"]["Attributes"]["execID"]);
+    assert_eq!(
+        attributes["execID"],
+        events[0]["Actor"]["Attributes"]["execID"]
+    );
     daemon.finish();
 }
 
@@ -355,8 +421,20 @@ fn it_is_what_the_first_process_is() {
     let daemon = Daemon::start();
     let limits: &[&[&str]] = &[
         &[],
-        &["--cap-drop", "ALL", "--cap-add", "KILL", "--security-opt", "no-new-privileges"],
-        &["--security-opt", "seccomp=unconfined", "--ulimit", "nofile=77:88"],
+        &[
+            "--cap-drop",
+            "ALL",
+            "--cap-add",
+            "KILL",
+            "--security-opt",
+            "no-new-privileges",
+        ],
+        &[
+            "--security-opt",
+            "seccomp=unconfined",
+            "--ulimit",
+            "nofile=77:88",
+        ],
         &["--user", "33:44", "--group-add", "55"],
         &["--pid", "host", "--ipc", "host", "--uts", "host"],
     ];
@@ -376,8 +454,18 @@ fn it_is_what_the_first_process_is() {
         let lines = |pid: i64| -> Vec<String> {
             let status = read(pid, "status");
             let of = [
-                "Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb",
-                "NoNewPrivs", "Seccomp", "Umask", "SigBlk",
+                "Uid",
+                "Gid",
+                "Groups",
+                "CapInh",
+                "CapPrm",
+                "CapEff",
+                "CapBnd",
+                "CapAmb",
+                "NoNewPrivs",
+                "Seccomp",
+                "Umask",
+                "SigBlk",
             ];
             status
                 .lines()
@@ -414,10 +502,20 @@ fn it_is_what_the_first_process_is() {
     if daemon.engine == Engine::Taffrail {
         let id = sleeper(&daemon, &["--cap-drop", "ALL"]);
         let all = daemon
-            .docker(["exec", "--privileged", &id, "grep", "CapEff", "/proc/self/status"])
+            .docker([
+                "exec",
+                "--privileged",
+                &id,
+                "grep",
+                "CapEff",
+                "/proc/self/status",
+            ])
             .output();
         let own = fs::read_to_string("/proc/self/status").expect("status");
-        let bounding = own.lines().find_map(|l| l.strip_prefix("CapBnd:")).expect("a set");
+        let bounding = own
+            .lines()
+            .find_map(|l| l.strip_prefix("CapBnd:"))
+            .expect("a set");
         all.code(0).stdout_has(bounding.trim());
     }
     daemon.finish();
@@ -448,7 +546,9 @@ fn a_hundred_at_once_leave_nothing() {
             });
         }
     });
-    wait_for("the parents' ends", SOON, || (attendants(&daemon.root) == 0).then_some(()));
+    wait_for("the parents' ends", SOON, || {
+        (attendants(&daemon.root) == 0).then_some(())
+    });
     let zombies = || {
         procs::all()
             .iter()
@@ -459,8 +559,12 @@ fn a_hundred_at_once_leave_nothing() {
             .count()
     };
     wait_for("no dead children", SOON, || (zombies() == 0).then_some(()));
-    wait_for("the descriptors of before", SOON, || (open() <= before + 2).then_some(()));
-    let left = fs::read_dir(daemon.exec_root.join("exec")).expect("folder").count();
+    wait_for("the descriptors of before", SOON, || {
+        (open() <= before + 2).then_some(())
+    });
+    let left = fs::read_dir(daemon.exec_root.join("exec"))
+        .expect("folder")
+        .count();
     assert_eq!(left, 0);
     assert_eq!(daemon.inspect(&id)["ExecIDs"], Value::Null);
     daemon.finish();
@@ -477,7 +581,9 @@ fn the_containers_end_is_its_end() {
     stream.read_exact(&mut head).expect("the first line");
     daemon.docker(["kill", "box"]).output().code(0);
     let mut rest = Vec::new();
-    stream.read_to_end(&mut rest).expect("the end of the stream");
+    stream
+        .read_to_end(&mut rest)
+        .expect("the end of the stream");
     assert_eq!(daemon.wait_exit(&id, 20), 137);
     daemon.finish();
 }
@@ -496,14 +602,26 @@ fn clients_that_leave_or_never_read() {
     let there = || run(&daemon, &id, &["test", "-e", "/tmp/through"]).1 == 0;
     wait_for("what goes on", SOON, || there().then_some(()));
     // One that takes nothing holds up its own process, and nothing else.
-    let exec = create(&daemon, &id, &command(&["yes", "a line that waits to be read"]));
+    let exec = create(
+        &daemon,
+        &id,
+        &command(&["yes", "a line that waits to be read"]),
+    );
     let stuck = start(&daemon, &exec, "");
     let (frames, code) = run(&daemon, &id, &["echo", "fine"]);
     assert_eq!((text_of(&frames, 1).as_str(), code), ("fine\n", json!(0)));
     // Docker Engine's stop waits for the client.
     let stuck = (daemon.engine == Engine::Taffrail).then_some(stuck);
-    daemon.docker(["stop", "-t", "1", &id]).deadline(30).output().code(0);
-    daemon.docker(["rm", "-f", &id]).deadline(30).output().code(0);
+    daemon
+        .docker(["stop", "-t", "1", &id])
+        .deadline(30)
+        .output()
+        .code(0);
+    daemon
+        .docker(["rm", "-f", &id])
+        .deadline(30)
+        .output()
+        .code(0);
     drop(stuck);
     daemon.finish();
 }
@@ -513,25 +631,42 @@ fn the_daemon_is_killed_in_the_middle() {
     need!(taffrail_only());
     let daemon = Daemon::start();
     let id = sleeper(&daemon, &["--name", "box"]);
-    let words = ["sh", "-c", "trap '' PIPE; while :; do echo on; sleep 0.1; date > /tmp/alive; done"];
+    let words = [
+        "sh",
+        "-c",
+        "trap '' PIPE; while :; do echo on; sleep 0.1; date > /tmp/alive; done",
+    ];
     let exec = create(&daemon, &id, &command(&words));
     let mut stream = start(&daemon, &exec, "");
     let mut head = [0; 11];
     stream.read_exact(&mut head).expect("the first line");
-    let pid = daemon.get(&format!("/exec/{exec}/json"))["Pid"].as_i64().expect("a pid");
+    let pid = daemon.get(&format!("/exec/{exec}/json"))["Pid"]
+        .as_i64()
+        .expect("a pid");
     daemon.kill();
     drop(stream);
     daemon.launch();
     // It lives, and nobody knows it; its parent waits for it.
     assert!(procs::Process::read(pid as i32).is_some_and(|p| p.running()));
     assert_eq!(attendants(&daemon.root), 1);
-    assert_eq!(daemon.api("GET", &format!("/exec/{exec}/json"), None).status, 404);
+    assert_eq!(
+        daemon
+            .api("GET", &format!("/exec/{exec}/json"), None)
+            .status,
+        404
+    );
     assert_eq!(daemon.inspect(&id)["ExecIDs"], Value::Null);
     let (frames, code) = run(&daemon, &id, &["echo", "again"]);
     assert_eq!((text_of(&frames, 1).as_str(), code), ("again\n", json!(0)));
     assert!(!daemon.exec_root.join("exec").join(&exec[..16]).exists());
-    daemon.docker(["stop", "-t", "1", "box"]).deadline(30).output().code(0);
-    wait_for("its parent's end", SOON, || (attendants(&daemon.root) == 0).then_some(()));
+    daemon
+        .docker(["stop", "-t", "1", "box"])
+        .deadline(30)
+        .output()
+        .code(0);
+    wait_for("its parent's end", SOON, || {
+        (attendants(&daemon.root) == 0).then_some(())
+    });
     daemon.finish();
 }
 
@@ -550,7 +685,16 @@ fn other_runtimes() {
             continue;
         }
         let made = daemon
-            .docker(["run", "-d", "--network", "none", "--runtime", runtime, "--name", runtime])
+            .docker([
+                "run",
+                "-d",
+                "--network",
+                "none",
+                "--runtime",
+                runtime,
+                "--name",
+                runtime,
+            ])
             .args([IMAGE, "workload", "sleep"])
             .output();
         if made.code != 0 {
@@ -576,7 +720,10 @@ fn other_runtimes() {
         assert_eq!(terminal.wait(SOON), 3);
         daemon.docker(["rm", "-f", runtime]).output().code(0);
     }
-    assert!(tried > 0 || skip::program("runc").is_err(), "runc runs nothing");
+    assert!(
+        tried > 0 || skip::program("runc").is_err(),
+        "runc runs nothing"
+    );
     daemon.finish();
 }
 
@@ -592,20 +739,45 @@ fn our_own_client() {
         .code(7)
         .stdout_is("out\n")
         .stderr_is("err\n");
-    exec(&["container", "exec", "--env-file", &vars, "-e", "B=3", "box", "sh", "-c", "echo $A$B"])
-        .code(0)
-        .stdout_is("13\n");
-    exec(&["exec", "-u", "33", "-w", "/tmp", "box", "sh", "-c", "id -u; pwd"])
-        .code(0)
-        .stdout_is("33\n/tmp\n");
+    exec(&[
+        "container",
+        "exec",
+        "--env-file",
+        &vars,
+        "-e",
+        "B=3",
+        "box",
+        "sh",
+        "-c",
+        "echo $A$B",
+    ])
+    .code(0)
+    .stdout_is("13\n");
+    exec(&[
+        "exec",
+        "-u",
+        "33",
+        "-w",
+        "/tmp",
+        "box",
+        "sh",
+        "-c",
+        "id -u; pwd",
+    ])
+    .code(0)
+    .stdout_is("33\n/tmp\n");
     exec(&["exec", "box", "nosuch"])
         .code(127)
         .stdout_has("executable file not found in $PATH");
-    exec(&["exec", "box"]).code(1).stderr_has("requires at least 2 arguments");
+    exec(&["exec", "box"])
+        .code(1)
+        .stderr_has("requires at least 2 arguments");
     exec(&["exec", "nosuch", "true"])
         .code(1)
         .stderr_has("No such container: nosuch");
-    exec(&["exec", "-d", "box", "touch", "/tmp/x"]).code(0).stdout_is("");
+    exec(&["exec", "-d", "box", "touch", "/tmp/x"])
+        .code(0)
+        .stdout_is("");
     daemon
         .taffrail(["exec", "-i", "box", "cat"])
         .stdin("abc")
@@ -674,7 +846,10 @@ fn attach_over_a_web_socket() {
         .headers
         .iter()
         .find(|(k, _)| k.eq_ignore_ascii_case("sec-websocket-accept"));
-    assert_eq!(accept.map(|(_, v)| v.as_str()), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+    assert_eq!(
+        accept.map(|(_, v)| v.as_str()),
+        Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
+    );
     let mut seen = Vec::new();
     while seen.len() < 7 {
         let (kind, payload) = read_frame(&mut stream);

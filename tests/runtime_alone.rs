@@ -324,7 +324,16 @@ fn another_process_in_a_container() {
             "{}",
             runtime.display()
         );
-        let said = exec(&["--user", "5:6", "--cwd", "/tmp", id, "sh", "-c", "id -u; id -g; pwd"]);
+        let said = exec(&[
+            "--user",
+            "5:6",
+            "--cwd",
+            "/tmp",
+            id,
+            "sh",
+            "-c",
+            "id -u; id -g; pwd",
+        ]);
         assert_eq!(said.as_deref(), Ok("5\n6\n/tmp\n"));
         let file = bundle.dir.path().join("process.json");
         let process = json!({

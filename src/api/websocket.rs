@@ -258,7 +258,10 @@ mod tests {
     fn frames_out() {
         assert_eq!(message(b"hi"), b"\x82\x02hi");
         assert_eq!(message(&[0; 126])[..4], [0x82, 126, 0, 126]);
-        assert_eq!(message(&[0; 0x1_0000])[..10], [0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0]);
+        assert_eq!(
+            message(&[0; 0x1_0000])[..10],
+            [0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0]
+        );
         assert_eq!(close(NORMAL), [0x88, 2, 0x03, 0xe8]);
         assert_eq!(pong(b"x"), b"\x8a\x01x");
     }
