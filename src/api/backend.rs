@@ -10,8 +10,9 @@ use super::request::Request;
 use super::router::{Backend, Route, Router};
 use super::server::{self, Limits, Listener};
 use super::{
-    archive, attach, attach_ws, containers, df, events, exec, images, lifecycle, load, log_check,
-    log_test, logs, network_create, networks, registry, save, spool, system, volumes, wait,
+    archive, attach, attach_ws, commit, containers, df, events, exec, images, lifecycle, load,
+    log_check, log_test, logs, network_create, networks, registry, save, spool, stats, system,
+    volumes, wait,
 };
 use crate::daemon::Daemon;
 use crate::errors::ApiError;
@@ -62,6 +63,9 @@ impl Backend for Api {
             Route::ContainerUpdate => lifecycle::update(daemon, &name, &mut request).await?,
             Route::ContainerTop => lifecycle::top(daemon, &name, &request).await?,
             Route::ContainerChanges => archive::changes(daemon, &name).await?,
+            Route::ContainerStats => stats::stats(daemon, &name, &request).await?,
+            Route::ContainerExport => commit::export(daemon, &name).await?,
+            Route::Commit => commit::commit(daemon, &mut request).await?,
             Route::ArchiveStat => archive::stat(daemon, &name, &request).await?,
             Route::ArchiveGet => archive::get(daemon, &name, &request).await?,
             Route::ArchivePut => archive::put(daemon, &name, request).await?,

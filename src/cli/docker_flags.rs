@@ -6,19 +6,12 @@ use clap::Command;
 use super::definition;
 
 /// Docker's commands that are not built.
-const NO_COMMAND: [&str; 24] = [
-    "cp",
-    "diff",
-    "export",
-    "commit",
-    "port",
-    "stats",
+const NO_COMMAND: [&str; 17] = [
     "pull",
     "push",
     "search",
     "login",
     "logout",
-    "system prune",
     "network create",
     "network ls",
     "network inspect",

@@ -1,6 +1,7 @@
 //! The command line: Docker's commands and flags, as a client of the API, and `daemon`.
 
 mod attach;
+mod commit;
 mod completion;
 mod confirm;
 mod container_flags;
@@ -17,6 +18,7 @@ mod docker_flags;
 mod error;
 mod events;
 mod exec;
+mod export;
 mod flags;
 mod format;
 mod history;
@@ -31,6 +33,7 @@ mod log_test;
 mod logs;
 mod mounts;
 mod out;
+mod port;
 mod prune;
 mod ps;
 mod resource_flags;
@@ -41,7 +44,9 @@ mod signals;
 mod sinks;
 mod spool;
 mod start;
+mod stats;
 mod system;
+mod system_prune;
 mod table;
 mod terminal;
 pub(crate) mod times;
@@ -115,6 +120,14 @@ enum Command {
     Update(update::UpdateArgs),
     /// Display the running processes of a container
     Top(top::TopArgs),
+    /// Create a new image from a container's changes
+    Commit(commit::CommitArgs),
+    /// Export a container's filesystem as a tar archive
+    Export(export::ExportArgs),
+    /// List port mappings or a specific mapping for the container
+    Port(port::PortArgs),
+    /// Display a live stream of container(s) resource usage statistics
+    Stats(stats::StatsArgs),
     /// Copy files/folders between a container and the local filesystem
     Cp(cp::CpArgs),
     /// Inspect changes to files or directories on a container's filesystem
@@ -254,6 +267,10 @@ async fn dispatch(command: Command, host: Host) -> Result<u8, CliError> {
         Command::Rename(args) => lifecycle::rename(&client, args).await,
         Command::Update(args) => update::update(&client, args).await,
         Command::Top(args) => top::top(&client, args).await,
+        Command::Commit(args) => commit::commit(&client, args).await,
+        Command::Export(args) => export::export(&client, args).await,
+        Command::Port(args) => port::port(&client, args).await,
+        Command::Stats(args) => stats::stats(&client, args).await,
         Command::Cp(args) => cp::cp(&client, args).await,
         Command::Diff(args) => diff::diff(&client, args).await,
         Command::Container(Group::Prune(args)) => prune::prune(&client, args).await,

@@ -28,7 +28,7 @@ pub(crate) struct SaveArgs {
 /// The file, the daemon, an archive that ends before its end.
 pub(crate) async fn save(client: &Client, args: SaveArgs) -> Result<u8, CliError> {
     let mut target = match args.output.as_deref() {
-        Some(path) => Target::file(path)?,
+        Some(path) => Target::file("save image", path)?,
         None if terminal::stdout_is_terminal() => return Err(CliError::SaveToTerminal),
         None => Target::Stdout,
     };
@@ -51,7 +51,8 @@ pub(crate) async fn save(client: &Client, args: SaveArgs) -> Result<u8, CliError
     target.finish()
 }
 
-enum Target {
+/// Where an archive goes.
+pub(super) enum Target {
     Stdout,
     /// A device or a pipe, which is written to and not replaced.
     Special(std::fs::File, String),
@@ -59,8 +60,9 @@ enum Target {
 }
 
 impl Target {
-    fn file(path: &str) -> Result<Self, CliError> {
-        let failed = |source| CliError::io(format!("failed to save image: {path}"))(source);
+    /// `what` is what messages say that fails.
+    pub(super) fn file(what: &str, path: &str) -> Result<Self, CliError> {
+        let failed = |source| CliError::io(format!("failed to {what}: {path}"))(source);
         match std::fs::metadata(path) {
             Ok(found) if found.is_dir() => {
                 return Err(failed(std::io::ErrorKind::IsADirectory.into()));
@@ -80,7 +82,7 @@ impl Target {
         Ok(Self::File(file, path.to_owned()))
     }
 
-    fn write(&mut self, data: &[u8]) -> Result<(), CliError> {
+    pub(super) fn write(&mut self, data: &[u8]) -> Result<(), CliError> {
         let (result, path) = match self {
             Self::Stdout => {
                 out::write(To::Out, data);
@@ -92,7 +94,7 @@ impl Target {
         result.map_err(CliError::io(format!("write {path}")))
     }
 
-    fn finish(self) -> Result<u8, CliError> {
+    pub(super) fn finish(self) -> Result<u8, CliError> {
         if let Self::File(file, path) = self {
             file.persist(&path)
                 .map_err(|error| CliError::io(format!("write {path}"))(error.error))?;

@@ -9,6 +9,7 @@ use super::error::CliError;
 use super::flags::FlagError;
 use super::format::Template;
 use super::out::{self, To};
+use super::system_prune;
 use super::table::align;
 use super::units::human_size;
 
@@ -22,6 +23,8 @@ pub(crate) struct SystemArgs {
 enum SystemCommand {
     /// Show disk usage
     Df(DfArgs),
+    /// Remove unused data
+    Prune(system_prune::SystemPruneArgs),
 }
 
 #[derive(Args, Debug)]
@@ -41,6 +44,7 @@ struct DfArgs {
 pub(crate) async fn system(client: &Client, args: SystemArgs) -> Result<u8, CliError> {
     match args.command {
         SystemCommand::Df(args) => df(client, args).await,
+        SystemCommand::Prune(args) => system_prune::prune(client, args).await,
     }
 }
 

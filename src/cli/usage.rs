@@ -28,7 +28,7 @@ fn dress(command: Command, parent: &str) -> Command {
         .mut_args(|arg| {
             if matches!(arg.get_action(), ArgAction::SetTrue) {
                 optional_bool(arg.action(ArgAction::Set)).default_value("false")
-            } else if ["init", "sig_proxy", "live_restore", "human"]
+            } else if ["init", "sig_proxy", "live_restore", "human", "pause"]
                 .contains(&arg.get_id().as_str())
             {
                 optional_bool(arg)
@@ -105,6 +105,11 @@ const USAGE: &[(&str, &str)] = &[
         "CONTAINER:SRC_PATH DEST_PATH|-\n        taffrail cp [OPTIONS] SRC_PATH|- CONTAINER:DEST_PATH",
     ),
     ("diff", "CONTAINER"),
+    ("commit", "CONTAINER [REPOSITORY[:TAG]]"),
+    ("export", "CONTAINER"),
+    ("port", "CONTAINER [PRIVATE_PORT[/PROTO]]"),
+    ("stats", "[CONTAINER...]"),
+    ("system prune", ""),
     ("logs", "CONTAINER [CONTAINER...]"),
     ("inspect", "NAME|ID [NAME|ID...]"),
     ("images", "[REPOSITORY[:TAG]]"),
@@ -146,7 +151,7 @@ fn exact(name: &str) -> Option<&'static str> {
     let name = name.replacen("taffrail container ", "taffrail ", 1);
     match name.as_str() {
         "taffrail cp" => Some("2 arguments"),
-        "taffrail diff" => Some("1 argument"),
+        "taffrail diff" | "taffrail export" => Some("1 argument"),
         "taffrail tag" | "taffrail image tag" | "taffrail rename" => Some("2 arguments"),
         "taffrail exec" | "taffrail container exec" => Some("at least 2 arguments"),
         "taffrail attach" | "taffrail history" | "taffrail image history" => Some("1 argument"),

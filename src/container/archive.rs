@@ -11,11 +11,11 @@ use nix::sys::statvfs::{FsFlags, fstatvfs};
 
 use super::exit::blocking;
 use super::view::View;
-use super::{Container, Record};
+use super::{Container, Record, Status};
 use crate::daemon::Daemon;
 use crate::errors::{ApiError, ErrorKind, chain};
 use crate::files::{Extract, FileError, Owner, PackOptions, Packer, PathStat, Root, WantedPath};
-use crate::image::ChangeKind;
+use crate::image::{ChangeKind, HeldRootfs};
 use crate::runtime;
 
 /// Query of `PUT /containers/{}/archive`.
@@ -62,7 +62,55 @@ impl Source {
     }
 }
 
+/// A container's root file system that is ready to be exported.
+#[derive(Debug)]
+pub(crate) struct Export {
+    held: HeldRootfs,
+}
+
+impl Export {
+    /// Writes the archive. Blocking.
+    ///
+    /// # Errors
+    /// A disk that cannot be read; those of `out`.
+    pub(crate) fn write(self, out: &mut dyn Write) -> Result<(), FileError> {
+        let root = Root::open(self.held.path())?;
+        let mut packer = Packer::new(out, PackOptions::default());
+        let top = root.fd().try_clone_to_owned().map_err(FileError::Write)?;
+        packer.tree(top, b"")?;
+        packer.finish()
+    }
+}
+
 impl Daemon {
+    /// A container's file system without what is mounted into it.
+    ///
+    /// # Errors
+    /// 409 while it is being removed.
+    pub(crate) async fn export(&self, container: &Arc<Container>) -> Result<Export, ApiError> {
+        let what = match container.record().state.status {
+            Status::Dead => Some("which is Dead"),
+            Status::Removing => Some("which is being removed"),
+            _ => None,
+        };
+        if let Some(what) = what {
+            return Err(ApiError::conflict(format!(
+                "You cannot export container {} {what}",
+                container.id
+            )));
+        }
+        let images = Arc::clone(&self.images);
+        let id = container.id.clone();
+        let held = run(move || {
+            images
+                .hold_rootfs(&id)
+                .map_err(|error| ApiError::system(chain(&error)))
+        })
+        .await?;
+        self.container_event(container, "export", []);
+        Ok(Export { held })
+    }
+
     /// What a path in a container is; `name` is the container as the client calls it.
     ///
     /// # Errors

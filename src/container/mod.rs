@@ -11,6 +11,7 @@
 
 mod archive;
 mod attach;
+mod commit;
 mod connect;
 mod create;
 mod create_check;
@@ -46,6 +47,7 @@ mod restart;
 mod signal;
 mod start;
 pub(crate) mod state;
+mod stats;
 mod stop;
 pub(crate) mod table;
 pub(crate) mod time;
@@ -67,6 +69,7 @@ pub(crate) use archive::ExtractOptions;
 pub(crate) use attach::{
     AttachInput, AttachOptions, AttachOutput, AttachSession, InputEnd, Stream,
 };
+pub(crate) use commit::CommitOptions;
 pub(crate) use create::CreateBody;
 pub(crate) use figures::Figures;
 pub(crate) use health::metrics as health_metrics;

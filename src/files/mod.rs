@@ -18,6 +18,7 @@ mod tests;
 
 pub(crate) use error::FileError;
 pub(crate) use extract::{Extract, Owner};
+pub(crate) use header::{Header, Kind};
 pub(crate) use pack::{PackOptions, Packer, read_folder, xattr};
 pub(crate) use path::{Root, WantedPath};
 pub(crate) use stat::PathStat;

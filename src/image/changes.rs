@@ -6,7 +6,7 @@ use std::str::FromStr as _;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use super::error::ChangeError;
+use super::error::{ChangeError, ImageError};
 use crate::api::types::ContainerConfig;
 use crate::cli::times::go_duration;
 
@@ -14,9 +14,27 @@ use crate::cli::times::go_duration;
 const NOT_ALLOWED: [&str; 7] = ["ADD", "ARG", "COPY", "FROM", "MAINTAINER", "RUN", "SHELL"];
 const PORTS: u16 = u16::MAX;
 
-/// Applies instructions in order to an empty configuration. One text may hold several lines.
+/// Applies instructions in order to an empty configuration.
 pub(super) fn apply(changes: &[String]) -> Result<ContainerConfig, ChangeError> {
-    let mut config = ContainerConfig::default();
+    apply_to(ContainerConfig::default(), changes)
+}
+
+/// As [`apply`], to a given configuration.
+///
+/// # Errors
+/// 400 with Docker's texts.
+pub(crate) fn apply_changes(
+    config: ContainerConfig,
+    changes: &[String],
+) -> Result<ContainerConfig, ImageError> {
+    Ok(apply_to(config, changes)?)
+}
+
+/// One text may hold several lines.
+fn apply_to(
+    mut config: ContainerConfig,
+    changes: &[String],
+) -> Result<ContainerConfig, ChangeError> {
     let lines: Vec<String> = changes.iter().flat_map(|change| lines(change)).collect();
     if lines.is_empty() && !changes.is_empty() {
         return Err(ChangeError::NoInstructions);

@@ -90,6 +90,8 @@ pub(crate) enum ImageError {
     },
     #[error("cannot read what the container has written: {0}")]
     Upper(&'static str),
+    #[error("cannot write the layer: {0}")]
+    Pack(#[source] crate::files::FileError),
     #[error("cannot {action} {path}: {source}")]
     Io {
         action: &'static str,
@@ -124,6 +126,7 @@ impl ImageError {
             | Self::Damaged { .. }
             | Self::Mount { .. }
             | Self::Upper(_)
+            | Self::Pack(_)
             | Self::Io { .. } => ErrorKind::System,
         }
     }

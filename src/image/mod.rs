@@ -16,6 +16,7 @@
 mod archive;
 mod blobs;
 mod changes;
+mod commit;
 pub(crate) mod compress;
 mod config;
 mod error;
@@ -42,13 +43,15 @@ mod upper;
 #[allow(unused_imports)]
 pub(crate) use self::{
     blobs::KnownBlob,
+    changes::apply_changes,
+    commit::Commit,
     compress::digest,
     config::{History, Image, host_architecture},
     error::{ImageError, TarError},
     held::HeldRootfs,
     pull::Pull,
     push::{PushLayer, PushSource},
-    reference::Reference,
+    reference::{Reference, checked_name},
     remove::{InUse, Removed},
     save::Archive,
     store::{ImageStore, LoadEvent},

@@ -221,6 +221,24 @@ fn invalid(detail: &str) -> ImageError {
     }
 }
 
+/// The familiar name that an image gets of a repository and a tag, which may be empty.
+///
+/// # Errors
+/// 400 for what is no name, and for a digest.
+pub(crate) fn checked_name(repo: &str, tag: &str) -> Result<String, ImageError> {
+    let mut name = Reference::parse(repo)?;
+    if name.digest.is_some() {
+        return Err(ImageError::DigestReference(
+            "refusing to create a tag with a",
+        ));
+    }
+    if !tag.is_empty() {
+        check_tag(tag)?;
+        name.tag = Some(tag.to_owned());
+    }
+    Ok(name.with_default_tag().familiar())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

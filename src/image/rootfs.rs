@@ -121,6 +121,11 @@ impl Rootfs {
         self.lower(container).map(|lower| lower.layers)
     }
 
+    /// Id of the container's image.
+    pub(super) fn image_of(&self, container: &str) -> Result<String, ImageError> {
+        self.lower(container).map(|lower| lower.image)
+    }
+
     /// What the container has written.
     pub(super) fn upper(&self, container: &str) -> Result<PathBuf, ImageError> {
         Ok(self.path(container)?.join("upper"))

@@ -51,13 +51,13 @@ pub(crate) enum LoadEvent {
 #[derive(Debug)]
 pub(crate) struct ImageStore {
     temporary: PathBuf,
-    layers: LayerStore,
-    rootfs: Rootfs,
+    pub(super) layers: LayerStore,
+    pub(super) rootfs: Rootfs,
     state: Mutex<State>,
 }
 
 /// Layers that must not be removed while a load relies on them.
-struct Pins<'a> {
+pub(super) struct Pins<'a> {
     store: &'a ImageStore,
     chain: Vec<String>,
 }
@@ -69,13 +69,13 @@ impl Drop for Pins<'_> {
 }
 
 /// An image on its way in: its new layers lie in a temporary folder.
-struct Staged {
-    image: Image,
-    config: Vec<u8>,
-    tags: Vec<Reference>,
-    manifest: Option<String>,
+pub(super) struct Staged {
+    pub(super) image: Image,
+    pub(super) config: Vec<u8>,
+    pub(super) tags: Vec<Reference>,
+    pub(super) manifest: Option<String>,
     /// Chain id and folder of each layer that was not there.
-    layers: Vec<(String, PathBuf)>,
+    pub(super) layers: Vec<(String, PathBuf)>,
 }
 
 impl ImageStore {
@@ -360,7 +360,7 @@ impl ImageStore {
     }
 
     /// The folders of layers, topmost first, held open.
-    fn lower_of(&self, chain: &[String]) -> Result<upper::Lower, ImageError> {
+    pub(super) fn lower_of(&self, chain: &[String]) -> Result<upper::Lower, ImageError> {
         let open = |layer: &String| open_folder(&self.layers.diff(layer));
         chain
             .iter()
@@ -427,7 +427,7 @@ impl ImageStore {
             .map_err(ImageError::io("create a folder in", &self.temporary))
     }
 
-    fn pin(&self, chain: &[String]) -> Pins<'_> {
+    pub(super) fn pin(&self, chain: &[String]) -> Pins<'_> {
         self.pin_in(self.lock(), chain)
     }
 
@@ -525,7 +525,7 @@ impl ImageStore {
     }
 
     /// Makes staged images visible, all at once.
-    fn publish(&self, staged: Vec<Staged>) -> Result<Vec<LoadEvent>, ImageError> {
+    pub(super) fn publish(&self, staged: Vec<Staged>) -> Result<Vec<LoadEvent>, ImageError> {
         if staged.iter().any(|image| !image.layers.is_empty()) {
             files::sync_file_system(&self.temporary)?;
         }
@@ -607,7 +607,7 @@ impl ImageStore {
     }
 }
 
-fn open_folder(path: &Path) -> Result<OwnedFd, ImageError> {
+pub(super) fn open_folder(path: &Path) -> Result<OwnedFd, ImageError> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     nix::fcntl::open(path, flags, Mode::empty())
         .map_err(|errno| ImageError::io("open", path)(errno.into()))

@@ -161,6 +161,15 @@ impl Lower {
         }
     }
 
+    /// A folder that the layers have with the same owner and mode, or that they have not.
+    pub(super) fn is_as_below(&self, object: &Object) -> bool {
+        match self.find(&object.path, &self.all()) {
+            Below::Nothing => true,
+            Below::Folder(stat, _) => !differs(&stat, &object.stat),
+            Below::Other(..) => false,
+        }
+    }
+
     /// Names in a folder of the layers, without those that one of them hides.
     fn names(&self, path: &[u8], merged: &[usize]) -> Vec<Vec<u8>> {
         let mut found = std::collections::BTreeMap::new();

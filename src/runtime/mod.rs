@@ -24,6 +24,7 @@ mod rootfs;
 mod seccomp;
 mod security;
 mod spec;
+mod stats;
 mod support;
 #[cfg(test)]
 mod tests;
@@ -48,6 +49,7 @@ pub(crate) use oci::{OciRuntime, StartFailure, start_failure};
 pub(crate) use oom::OomEvents;
 pub(crate) use security::{default_masked_paths, default_readonly_paths, security_options};
 pub(crate) use spec::{Prepared, SpecInput, prepare, write_bundle};
+pub(crate) use stats::{Usage, usage};
 pub(crate) use support::discard_unsupported;
 pub(crate) use update::update_limits;
 pub(crate) use user::user_ids;
