@@ -75,7 +75,12 @@ impl Daemon {
         merge(&mut config, &image.config)?;
         check(&config, &host)?;
         // Before the defaults: what is not given is not warned of.
-        let mut warnings = runtime::discard_unsupported(&mut host);
+        let (mut host, mut warnings) = blocking(move || {
+            let warnings = runtime::discard_unsupported(&mut host);
+            (host, warnings)
+        })
+        .await
+        .ok_or_else(|| ApiError::system("the daemon is ending"))?;
         complete(&mut host, &settings);
         if !settings.runtimes.contains_key(&host.runtime) {
             return Err(ApiError::invalid(format!(

@@ -146,7 +146,8 @@ impl Support {
             );
             (host.cpu_period, host.cpu_quota) = (0, 0);
         }
-        if !(host.cpuset_cpus.is_empty() && host.cpuset_mems.is_empty()) && !self.cpuset {
+        let pinned = !host.cpuset_cpus.is_empty() || !host.cpuset_mems.is_empty();
+        if pinned && !self.cpuset {
             out.kernel("cpuset", "Cpuset discarded.");
             host.cpuset_cpus.clear();
             host.cpuset_mems.clear();

@@ -2,6 +2,7 @@
 //! the container's program, in its control group, in inspect — or the words it is refused with. A
 //! field of the API (`tests/data/engine-api-1.43.txt`) without a row here fails the walk.
 
+mod beside;
 mod config;
 mod host;
 mod limits;
@@ -27,6 +28,8 @@ pub(crate) struct Around {
     disk: Option<String>,
     /// The host has control groups version 2 alone.
     v2: bool,
+    /// A control group that containers are put below.
+    group: String,
 }
 
 impl Around {
@@ -36,6 +39,7 @@ impl Around {
         Self {
             disk: disk(&dir.join("disk")),
             dir,
+            group: format!("fields-{}", std::process::id()),
             v2: Path::new("/sys/fs/cgroup/cgroup.controllers").exists(),
         }
     }
@@ -43,6 +47,17 @@ impl Around {
     /// Whether the kernel has a file of control groups version 1.
     fn v1_file(&self, path: &str) -> bool {
         Path::new("/sys/fs/cgroup").join(path).exists()
+    }
+}
+
+impl Drop for Around {
+    /// A parent that a client names is the client's: the daemon leaves it.
+    fn drop(&mut self) {
+        let root = Path::new("/sys/fs/cgroup");
+        let hierarchies = fs::read_dir(root).into_iter().flatten().flatten();
+        for place in hierarchies.map(|e| e.path()).chain([root.to_owned()]) {
+            let _ = fs::remove_dir(place.join(&self.group));
+        }
     }
 }
 
