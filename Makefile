@@ -41,17 +41,17 @@ test-unit: ## the unit tests of all crates
 	$(CARGO) test --locked --workspace --lib --bins
 
 test-e2e: peers build workload ## the end-to-end cases alone; CASES="rotation golden" names some
-	$(CARGO) test --locked --test e2e -- --test-threads $(E2E_THREADS) $(CASES)
+	$(CARGO) test --locked -p taffrail-e2e --test e2e -- --test-threads $(E2E_THREADS) $(CASES)
 
 test-faults: peers build workload ## 500 kills of monitors and 50 of the daemon
 	TAFFRAIL_TEST_MONITOR_KILLS=500 TAFFRAIL_TEST_KEEPER_KILLS=60 TAFFRAIL_TEST_DAEMON_KILLS=50 TAFFRAIL_TEST_STEP_WAIT_MS=5000 \
-		$(CARGO) test --locked --test e2e -- --nocapture --test-threads 1 kill_
+		$(CARGO) test --locked -p taffrail-e2e --test e2e -- --nocapture --test-threads 1 kill_
 
 test-volume: peers build workload ## 8 million lines through each log format, rotated, compressed and followed; VOLUME=n for another number
-	TAFFRAIL_TEST_VOLUME_LINES=$(or $(VOLUME),8000000) $(CARGO) test --locked --test e2e -- --nocapture --test-threads 1 logs_volume::
+	TAFFRAIL_TEST_VOLUME_LINES=$(or $(VOLUME),8000000) $(CARGO) test --locked -p taffrail-e2e --test e2e -- --nocapture --test-threads 1 logs_volume::
 
 test-dockerd: peers workload ## the cases themselves, on Docker Engine
-	TAFFRAIL_TEST_ENGINE=dockerd $(CARGO) test --locked --test e2e -- --test-threads $(E2E_THREADS) $(CASES)
+	TAFFRAIL_TEST_ENGINE=dockerd $(CARGO) test --locked -p taffrail-e2e --test e2e -- --test-threads $(E2E_THREADS) $(CASES)
 
 exam: peers build ## the docker CLI on Docker Engine and here, command by command; CASES="ps logs" names some
 	python3 tests/exam/exam.py --bin $(FAST) --jobs 2 $(CASES)

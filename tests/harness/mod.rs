@@ -59,7 +59,11 @@ pub(crate) fn unix_now() -> String {
 
 /// The repository's root.
 pub(crate) fn repository() -> PathBuf {
+    // The package is the folder `tests`.
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the repository")
+        .to_owned()
 }
 
 /// Where Cargo puts what it builds.
@@ -67,8 +71,8 @@ pub(crate) fn target_dir() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository().join("target"), PathBuf::from)
 }
 
-/// A program under test: `TAFFRAIL_BIN` names the folder or the `taffrail` program; else the profile `fast`, else what
-/// Cargo built with the tests.
+/// A program under test: `TAFFRAIL_BIN` names the folder or the `taffrail` program; else the profile `fast`, as
+/// `make build` makes it.
 pub(crate) fn binary(name: &str) -> PathBuf {
     if let Some(given) = std::env::var_os("TAFFRAIL_BIN").map(PathBuf::from) {
         if given.is_dir() {
@@ -77,8 +81,10 @@ pub(crate) fn binary(name: &str) -> PathBuf {
         return given.with_file_name(name);
     }
     let fast = target_dir().join("fast").join(name);
-    if fast.is_file() {
-        return fast;
-    }
-    PathBuf::from(env!("CARGO_BIN_EXE_taffrail")).with_file_name(name)
+    assert!(
+        fast.is_file(),
+        "{}: not there, `make build` makes it",
+        fast.display()
+    );
+    fast
 }
