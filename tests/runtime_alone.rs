@@ -348,12 +348,17 @@ fn another_process_in_a_container() {
             said.contains("exec failed: unable to start container process: exec: \\\"nosuch\\\": executable file not found in $PATH"),
             "{said}"
         );
-        // It goes on without the runtime, in the container's groups.
-        exec(&["--detach", "--pid-file", "other", id, "sleep", "500"]).expect("exec");
-        let pid: i32 = fs::read_to_string(bundle.dir.path().join("other"))
-            .expect("a pid")
-            .parse()
-            .expect("a pid");
+        // The runtime waits for it, and ends as it does.
+        let mut waiting = Command::new(&runtime)
+            .args(["--root", "run", "exec", "--pid-file", "other", id, "sleep", "500"])
+            .current_dir(bundle.dir.path())
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("the runtime runs");
+        let pid: i32 = wait_for("the process", Duration::from_secs(20), || {
+            let text = fs::read_to_string(bundle.dir.path().join("other")).ok()?;
+            text.parse().ok()
+        });
         let first = fs::read_to_string(bundle.dir.path().join("pid")).expect("a pid");
         let groups = |pid: &str| fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("groups");
         assert_eq!(groups(&pid.to_string()), groups(&first));
@@ -366,10 +371,8 @@ fn another_process_in_a_container() {
             bundle.call(&["resume", id]).expect("resume");
         }
         bundle.call(&["kill", id, "KILL"]).expect("kill");
-        wait_for("the end of both", Duration::from_secs(20), || {
-            let running = crate::harness::procs::Process::read(pid).is_some_and(|p| p.running());
-            (!running).then_some(())
-        });
+        let ended = crate::harness::command::wait(&mut waiting, Duration::from_secs(20));
+        assert_eq!(ended, Some(137), "{}", runtime.display());
         wait_for("the container's end", Duration::from_secs(20), || {
             let state: Value = serde_json::from_str(&bundle.call(&["state", id]).ok()?).ok()?;
             (state["status"] == "stopped").then_some(())

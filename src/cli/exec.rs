@@ -29,6 +29,9 @@ pub(crate) struct ExecArgs {
     /// Keep STDIN open even if not attached
     #[arg(short, long)]
     interactive: bool,
+    /// Copy the output into the container's log, as stream `exec` (Taffrail's own)
+    #[arg(long)]
+    log: bool,
     /// Give extended privileges to the command
     #[arg(long)]
     privileged: bool,
@@ -65,6 +68,7 @@ impl ExecArgs {
             "Detach": self.detach,
             "DetachKeys": self.detach_keys.as_deref().unwrap_or(""),
             "Env": flags::environment(&self.env_file, &self.env, var)?,
+            "Log": self.log,
             "WorkingDir": self.workdir.as_deref().unwrap_or(""),
             "Cmd": self.rest[1..],
         }))

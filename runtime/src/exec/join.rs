@@ -22,6 +22,9 @@ const KINDS: [(&str, libc::c_int); 8] = [
     ("user", libc::CLONE_NEWUSER),
 ];
 
+/// runc's words.
+pub(super) const STOPPED: &str = "cannot exec in a stopped container";
+
 /// A container's namespaces as open files: those that are not this process's own.
 #[derive(Debug)]
 pub(super) struct Namespaces {
@@ -39,7 +42,10 @@ impl Namespaces {
             let path = format!("/proc/{pid}/ns/{kind}");
             let file = match File::open(&path) {
                 Ok(file) => file,
-                // A kernel without this kind, or the process is gone: see below.
+                // Every kernel has this kind: the process is ending.
+                Err(e) if e.kind() == io::ErrorKind::NotFound && kind == "mnt" => {
+                    return Err(STOPPED.to_owned());
+                }
                 Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
                 Err(e) => return Err(format!("{path}: {}", words(&e))),
             };
@@ -58,7 +64,7 @@ impl Namespaces {
         };
         // What was opened is the container's only if its process was there to the last.
         if start_time(pid) != Some(record.start) {
-            return Err("cannot exec in a stopped container".to_owned());
+            return Err(STOPPED.to_owned());
         }
         Ok(Self { files, root })
     }

@@ -52,7 +52,7 @@ pub(crate) fn exec(root: &Path, args: &Exec) -> Result<u8, String> {
     let record = Record::load(root, &args.id)?
         .ok_or_else(|| format!("container {}: container does not exist", args.id))?;
     match record.status(root, &layout) {
-        Status::Stopped => return Err("cannot exec in a stopped container".to_owned()),
+        Status::Stopped => return Err(join::STOPPED.to_owned()),
         Status::Paused if !args.ignore_paused => {
             return Err(
                 "cannot exec in a paused container (use --ignore-paused to override)".to_owned(),

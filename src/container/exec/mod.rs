@@ -14,7 +14,6 @@ mod config;
 mod console;
 mod create;
 mod io;
-#[allow(dead_code)] // Health checks are its user.
 mod probe;
 mod process;
 mod start;
@@ -30,7 +29,6 @@ use super::Container;
 
 pub(crate) use config::{ExecConfig, size as console_size};
 pub(crate) use io::{ExecInput, ExecOutput};
-#[allow(unused_imports)] // Health checks are their user.
 pub(crate) use probe::{Probe, ProbeOutcome};
 pub(crate) use start::{Claim, ExecStart};
 pub(crate) use table::ExecTable;

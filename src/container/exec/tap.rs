@@ -29,7 +29,6 @@ pub(crate) trait ExecTap: Debug + Send + Sync {
 impl Exec {
     /// Has a copy of what this exec does go to `tap`. To be called before the start; the first call
     /// counts. With a tap, output is read that no client has asked for.
-    #[allow(dead_code)] // Logs of execs are its user.
     pub(crate) fn tap(&self, tap: Arc<dyn ExecTap>) {
         let _ = self.tap.set(tap);
     }
