@@ -350,7 +350,16 @@ fn another_process_in_a_container() {
         );
         // The runtime waits for it, and ends as it does.
         let mut waiting = Command::new(&runtime)
-            .args(["--root", "run", "exec", "--pid-file", "other", id, "sleep", "500"])
+            .args([
+                "--root",
+                "run",
+                "exec",
+                "--pid-file",
+                "other",
+                id,
+                "sleep",
+                "500",
+            ])
             .current_dir(bundle.dir.path())
             .stdin(Stdio::null())
             .spawn()
