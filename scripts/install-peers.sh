@@ -36,6 +36,8 @@ test | bench)
 	missing jq jq
 	missing python3 python3
 	missing skopeo skopeo
+	# The registry that images are pushed to and pulled from.
+	missing docker-registry docker-registry
 	# Completion is tried in them.
 	missing bash bash
 	missing zsh zsh

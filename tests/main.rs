@@ -40,6 +40,7 @@ mod memory;
 mod metrics;
 mod oom;
 mod policy;
+mod registry;
 mod reload;
 mod remote;
 mod restart_daemon;

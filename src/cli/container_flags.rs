@@ -179,7 +179,7 @@ pub(crate) struct ContainerFlags {
     /// Tune container pids limit (set -1 for unlimited)
     #[arg(long)]
     pub(crate) pids_limit: Option<String>,
-    /// Set platform; images here have one, so it is passed over
+    /// Set platform if server is multi-platform capable
     #[arg(long)]
     pub(crate) platform: Option<String>,
     /// Give extended privileges to this container
@@ -191,7 +191,7 @@ pub(crate) struct ContainerFlags {
     /// Publish all exposed ports to random ports
     #[arg(short = 'P', long)]
     pub(crate) publish_all: bool,
-    /// Pull image before running ("always", "missing", "never"); images must be there already
+    /// Pull image before running ("always", "missing", "never")
     #[arg(long, default_value = "missing")]
     pub(crate) pull: String,
     /// Suppress the pull output

@@ -6,12 +6,7 @@ use clap::Command;
 use super::definition;
 
 /// Docker's commands that are not built.
-const NO_COMMAND: [&str; 17] = [
-    "pull",
-    "push",
-    "search",
-    "login",
-    "logout",
+const NO_COMMAND: [&str; 12] = [
     "network create",
     "network ls",
     "network inspect",

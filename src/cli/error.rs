@@ -55,8 +55,8 @@ pub(crate) enum CliError {
     Wait(String),
     #[error("{0:?} is not a valid reference for an image")]
     Reference(String),
-    #[error("cannot fetch {0:?}: images come from no registry in this version, load or import it")]
-    NoRegistry(String),
+    #[error("tag can't be used with --all-tags/-a")]
+    AllTags,
     #[error("unknown type: {0:?}: must be one of \"container\", \"image\"")]
     Kind(String),
     #[error("the daemon's answer has no id")]

@@ -9,7 +9,7 @@ use super::error::CliError;
 use super::flags::filters_of;
 use super::out::{self, To};
 use super::units::human_size;
-use super::{history, images, import, inspect, save};
+use super::{history, images, import, inspect, pull, save};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImageCommand {
@@ -26,6 +26,10 @@ pub(crate) enum ImageCommand {
     Ls(images::ImagesArgs),
     /// Remove unused images
     Prune(PruneArgs),
+    /// Download an image from a registry
+    Pull(pull::PullArgs),
+    /// Upload an image to a registry
+    Push(pull::PushArgs),
     /// Remove one or more images
     #[command(visible_alias = "remove")]
     Rm(images::RmiArgs),
@@ -60,6 +64,8 @@ pub(crate) async fn image(client: &Client, command: ImageCommand) -> Result<u8, 
         ImageCommand::Load(args) => import::load(client, args).await,
         ImageCommand::Ls(args) => images::images(client, args).await,
         ImageCommand::Prune(args) => prune(client, args).await,
+        ImageCommand::Pull(args) => pull::pull(client, args).await,
+        ImageCommand::Push(args) => pull::push(client, args).await,
         ImageCommand::Rm(args) => images::rmi(client, args).await,
         ImageCommand::Save(args) => save::save(client, args).await,
         ImageCommand::Tag(args) => images::tag(client, args).await,

@@ -1,6 +1,7 @@
 //! The command line: Docker's commands and flags, as a client of the API, and `daemon`.
 
 mod attach;
+mod bars;
 mod commit;
 mod completion;
 mod confirm;
@@ -13,6 +14,7 @@ mod create_body;
 mod daemon_args;
 mod detach_keys;
 mod diff;
+mod docker_config;
 #[cfg(test)]
 mod docker_flags;
 mod error;
@@ -30,15 +32,18 @@ mod inspect;
 mod lifecycle;
 mod log_check;
 mod log_test;
+mod login;
 mod logs;
 mod mounts;
 mod out;
 mod port;
 mod prune;
 mod ps;
+mod pull;
 mod resource_flags;
 mod run;
 mod save;
+mod search;
 mod session;
 mod signals;
 mod sinks;
@@ -162,6 +167,16 @@ enum Command {
     History(history::HistoryArgs),
     /// Save one or more images to a tar archive (streamed to STDOUT by default)
     Save(save::SaveArgs),
+    /// Download an image from a registry
+    Pull(pull::PullArgs),
+    /// Upload an image to a registry
+    Push(pull::PushArgs),
+    /// Authenticate to a registry
+    Login(login::LoginArgs),
+    /// Log out from a registry
+    Logout(login::LogoutArgs),
+    /// Search Docker Hub for images
+    Search(search::SearchArgs),
     /// Import the contents from a tarball to create a filesystem image
     Import(import::ImportArgs),
     /// Load an image from a tar archive or STDIN
@@ -253,6 +268,7 @@ async fn dispatch(command: Command, host: Host) -> Result<u8, CliError> {
         Command::Create(args) => return run::create(*args, host).await,
         Command::Version(args) => return version::version(args, host).await,
         Command::Info(args) => return info::info(args, host).await,
+        Command::Logout(args) => return login::logout(&args),
         other => other,
     };
     let client = Client::connect(host).await?;
@@ -284,6 +300,10 @@ async fn dispatch(command: Command, host: Host) -> Result<u8, CliError> {
         Command::Images(args) => images::images(&client, args).await,
         Command::Image(command) => image::image(&client, command).await,
         Command::History(args) => history::history(&client, args).await,
+        Command::Pull(args) => pull::pull(&client, args).await,
+        Command::Push(args) => pull::push(&client, args).await,
+        Command::Login(args) => login::login(&client, args).await,
+        Command::Search(args) => search::search(&client, args).await,
         Command::Save(args) => save::save(&client, args).await,
         Command::Import(args) => import::import(&client, args).await,
         Command::Load(args) => import::load(&client, args).await,
@@ -300,6 +320,7 @@ async fn dispatch(command: Command, host: Host) -> Result<u8, CliError> {
         | Command::Run(_)
         | Command::Create(_)
         | Command::Version(_)
+        | Command::Logout(_)
         | Command::Info(_) => Ok(0),
     }
 }

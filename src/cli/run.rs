@@ -14,6 +14,7 @@ use super::container_flags::ContainerFlags;
 use super::create_body::{CreateRequest, Streams, Surroundings, build};
 use super::error::CliError;
 use super::out::{self, To};
+use super::pull::pull_for;
 use super::session::{self, Ended, Options, Session};
 use super::signals::Proxy;
 use super::terminal;
@@ -54,7 +55,7 @@ pub(crate) async fn create(args: CreateArgs, host: Host) -> Result<u8, CliError>
         .await
         .map_err(|e| match e {
             // Docker: a refusal by the daemon is no misuse of the command.
-            e @ (CliError::Client(_) | CliError::NoRegistry(_)) => e,
+            e @ (CliError::Client(_) | CliError::Image(_)) => e,
             e => e.of("create", NOT_RUN),
         })?;
     out::line(To::Out, &id);
@@ -271,14 +272,19 @@ async fn post(
         .option("name", request.name.as_deref())
         .option("platform", request.platform.as_deref());
     let path = format!("/containers/create{}", query.as_str());
-    let answer = match client.post(&path, Body::Json(request.body.clone())).await {
-        Err(e) if e.is_not_found() && e.to_string().contains("No such image") => {
-            if flags.pull == "never" {
-                return Err(e.into());
+    let platform = request.platform.as_deref();
+    if flags.pull == "always" {
+        pull_for(client, &request.image, platform, flags.quiet).await?;
+    }
+    let body = || Body::Json(request.body.clone());
+    let answer = match client.post(&path, body()).await {
+        Err(e) if flags.pull == "missing" && says_no_image(&e) => {
+            if !flags.quiet {
+                let image = with_tag(&request.image);
+                out::line(To::Err, &format!("Unable to find image '{image}' locally"));
             }
-            let image = with_tag(&request.image);
-            out::line(To::Err, &format!("Unable to find image '{image}' locally"));
-            return Err(CliError::NoRegistry(image));
+            pull_for(client, &request.image, platform, flags.quiet).await?;
+            client.post(&path, body()).await?
         }
         other => other?,
     };
@@ -291,6 +297,14 @@ async fn post(
         Some(id) => Ok(id.to_owned()),
         None => Err(CliError::NoId),
     }
+}
+
+/// Whether an image is missing, or is there for another platform only.
+fn says_no_image(error: &ClientError) -> bool {
+    let text = error.to_string();
+    error.is_not_found()
+        && (text.contains("No such image")
+            || text.contains("does not match the specified platform"))
 }
 
 /// An image name with the tag that is meant.

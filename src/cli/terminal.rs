@@ -19,6 +19,27 @@ pub(crate) fn stdout_is_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
+/// Whether standard error is a terminal.
+pub(crate) fn stderr_is_terminal() -> bool {
+    io::stderr().is_terminal()
+}
+
+/// Stops showing what is typed until [`restore`].
+///
+/// # Errors
+/// Standard input is no terminal, or refuses.
+pub(crate) fn hide_input() -> io::Result<()> {
+    let stdin = io::stdin();
+    let old = termios::tcgetattr(stdin.as_fd())?;
+    let mut hidden = old.clone();
+    hidden.local_flags.remove(termios::LocalFlags::ECHO);
+    if let Ok(mut saved) = SAVED.lock() {
+        saved.get_or_insert(old);
+    }
+    termios::tcsetattr(stdin.as_fd(), SetArg::TCSANOW, &hidden)?;
+    Ok(())
+}
+
 /// Switches standard input to raw mode until [`restore`].
 ///
 /// # Errors

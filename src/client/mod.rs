@@ -97,11 +97,11 @@ impl Client {
             api: FALLBACK_API,
         };
         let mut answer = client
-            .raw(&Method::HEAD, "/_ping", Body::Empty, false)
+            .raw(&Method::HEAD, "/_ping", Body::Empty, false, &[])
             .await?;
         if answer.status() != 200 {
             answer = client
-                .raw(&Method::GET, "/_ping", Body::Empty, false)
+                .raw(&Method::GET, "/_ping", Body::Empty, false, &[])
                 .await?;
         }
         if let Some(api) = answer
@@ -144,9 +144,39 @@ impl Client {
         path: &str,
         body: Body,
     ) -> Result<Response<Incoming>, ClientError> {
+        self.send_with(method, path, body, &[]).await
+    }
+
+    /// As [`Self::send`], with more headers.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub(crate) async fn send_with(
+        &self,
+        method: Method,
+        path: &str,
+        body: Body,
+        headers: &[(&'static str, String)],
+    ) -> Result<Response<Incoming>, ClientError> {
         let path = format!("/v{}.{}{path}", self.api.0, self.api.1);
-        let answer = self.raw(&method, &path, body, false).await?;
+        let answer = self.raw(&method, &path, body, false, headers).await?;
         refuse(answer, &method, &path).await
+    }
+
+    /// As [`Self::send_with`], and the body as JSON.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub(crate) async fn json_with(
+        &self,
+        method: Method,
+        path: &str,
+        body: Body,
+        headers: &[(&'static str, String)],
+    ) -> Result<Value, ClientError> {
+        let request = format!("{method} {path}");
+        let answer = self.send_with(method, path, body, headers).await?;
+        json(answer, &request).await
     }
 
     /// GET, and the body as JSON.
@@ -182,7 +212,7 @@ impl Client {
     /// As [`Self::send`], and a daemon that does not upgrade.
     pub(crate) async fn hijack(&self, path: &str, body: Body) -> Result<Hijacked, ClientError> {
         let path = format!("/v{}.{}{path}", self.api.0, self.api.1);
-        let answer = self.raw(&Method::POST, &path, body, true).await?;
+        let answer = self.raw(&Method::POST, &path, body, true, &[]).await?;
         let answer = refuse(answer, &Method::POST, &path).await?;
         let status = answer.status().as_u16();
         if status != 101 {
@@ -216,6 +246,7 @@ impl Client {
         path: &str,
         body: Body,
         upgrade: bool,
+        headers: &[(&'static str, String)],
     ) -> Result<Response<Incoming>, ClientError> {
         let unreachable = |source| ClientError::Unreachable {
             host: self.host.to_string(),
@@ -244,6 +275,9 @@ impl Client {
                 "User-Agent",
                 concat!("Taffrail-Client/", env!("CARGO_PKG_VERSION"), " (linux)"),
             );
+        for (name, value) in headers {
+            request = request.header(*name, value);
+        }
         if path.contains("/logs?") {
             // The cursor at the end of a log is a trailer.
             request = request.header("TE", "trailers");

@@ -230,8 +230,10 @@ impl State {
             saved.names.remove(key);
             saved.digests.remove(key);
         }
+        let mut manifest = None;
         if delete {
-            saved.images.remove(id);
+            let gone = saved.images.remove(id);
+            manifest = gone.and_then(|image| image.manifest);
             saved.names.retain(|_, image| image != id);
             saved.digests.retain(|_, image| image != id);
         }
@@ -239,8 +241,12 @@ impl State {
         if delete {
             self.images.remove(id);
             let path = self.config_path(id);
-            if let Err(error) = files::remove_file(&path) {
-                tracing::warn!(image = id, error = %error, "left behind until the next start");
+            // A manifest names one configuration, so it is of no other image.
+            let manifest = manifest.map(|digest| self.manifest_path(&digest));
+            for path in [Some(path), manifest].into_iter().flatten() {
+                if let Err(error) = files::remove_file(&path) {
+                    tracing::warn!(image = id, error = %error, "left behind until the next start");
+                }
             }
         }
         self.rebuild_names();

@@ -197,7 +197,7 @@ impl Session {
                 .request(ask.method.clone(), ask.url.clone())
                 .headers(ask.headers.clone());
             // Uploads may go elsewhere, where the credentials have no business.
-            if ask.url.host_str() == self.endpoint.base.host_str()
+            if ask.url.origin() == self.endpoint.base.origin()
                 && let Some(value) = self.authorization(ask, fresh).await?
             {
                 request = request.header(reqwest::header::AUTHORIZATION, value);

@@ -11,6 +11,7 @@ pub(crate) mod logs;
 pub(crate) mod procs;
 pub(crate) mod pty;
 pub(crate) mod receiver;
+pub(crate) mod registry;
 pub(crate) mod skip;
 
 use std::path::PathBuf;
