@@ -6,19 +6,7 @@ use clap::Command;
 use super::definition;
 
 /// Docker's commands that are not built.
-const NO_COMMAND: [&str; 12] = [
-    "network create",
-    "network ls",
-    "network inspect",
-    "network connect",
-    "network disconnect",
-    "network rm",
-    "network prune",
-    "volume create",
-    "volume ls",
-    "volume inspect",
-    "volume rm",
-    "volume prune",
+const NO_COMMAND: [&str; 0] = [
 ];
 
 /// Flags of volumes that are for a swarm alone.

@@ -57,8 +57,23 @@ pub(crate) enum CliError {
     Reference(String),
     #[error("tag can't be used with --all-tags/-a")]
     AllTags,
-    #[error("unknown type: {0:?}: must be one of \"container\", \"image\"")]
+    #[error(
+        "unknown type: {0:?}: must be one of \"container\", \"image\", \"network\", \"volume\""
+    )]
     Kind(String),
+    #[error("{0} is for the cluster volumes of a swarm, which there are none of; leave it out")]
+    ClusterVolume(&'static str),
+    #[error("{flag:?} requires API version {needs}, but the daemon API version is {has}")]
+    TooOld {
+        flag: &'static str,
+        needs: &'static str,
+        has: String,
+    },
+    /// An address of `network create` that belongs to no subnet.
+    #[error("{0}")]
+    Ipam(String),
+    #[error("invalid key/value pair format in driver options")]
+    DriverOption,
     #[error("the daemon's answer has no id")]
     NoId,
     /// A failure of `run` or `create`, which names the command and has a status of its own.

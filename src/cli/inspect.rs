@@ -18,14 +18,37 @@ pub(crate) struct InspectArgs {
     /// Display total file sizes if the type is container
     #[arg(short, long)]
     size: bool,
-    /// Only inspect objects of the given type: container, image
+    /// Only inspect objects of the given type: container, image, network, volume
     #[arg(long = "type")]
     kind: Option<String>,
+    /// `network inspect -v`.
+    #[arg(skip)]
+    verbose: bool,
     #[arg(required = true, value_name = "NAME|ID")]
     names: Vec<String>,
 }
 
+/// What has an inspect of its own, in the order in which a name without a type is looked for.
+const KINDS: [&str; 4] = ["container", "image", "network", "volume"];
+
 impl InspectArgs {
+    /// For one type of things.
+    pub(super) fn of(kind: &str, format: Option<String>, names: Vec<String>) -> Self {
+        Self {
+            format,
+            size: false,
+            kind: Some(kind.to_owned()),
+            verbose: false,
+            names,
+        }
+    }
+
+    /// More of a network.
+    pub(super) fn verbose(mut self, on: bool) -> Self {
+        self.verbose = on;
+        self
+    }
+
     /// The same for containers alone.
     pub(super) fn of_containers(mut self) -> Self {
         self.kind = Some("container".to_owned());
@@ -45,12 +68,7 @@ pub(crate) struct ImageInspectArgs {
 
 impl From<ImageInspectArgs> for InspectArgs {
     fn from(args: ImageInspectArgs) -> Self {
-        Self {
-            format: args.format,
-            size: false,
-            kind: Some("image".to_owned()),
-            names: args.names,
-        }
+        Self::of("image", args.format, args.names)
     }
 }
 
@@ -66,14 +84,14 @@ pub(crate) async fn inspect(client: &Client, args: InspectArgs) -> Result<u8, Cl
         _ => None,
     };
     if let Some(kind) = args.kind.as_deref()
-        && !["container", "image"].contains(&kind)
+        && !KINDS.contains(&kind)
     {
         return Err(CliError::Kind(kind.to_owned()));
     }
     let mut found = Vec::new();
     let mut failures: Vec<String> = Vec::new();
     for name in &args.names {
-        match find(client, name, args.kind.as_deref(), args.size).await {
+        match find(client, name, &args).await {
             Ok(Some(value)) => found.push(value),
             Ok(None) => failures.push(format!("Error: No such object: {name}")),
             // Docker goes on with the other names after a refusal, and so do we.
@@ -111,24 +129,27 @@ pub(crate) async fn inspect(client: &Client, args: InspectArgs) -> Result<u8, Cl
 async fn find(
     client: &Client,
     name: &str,
-    kind: Option<&str>,
-    size: bool,
+    args: &InspectArgs,
 ) -> Result<Option<Value>, ClientError> {
     let escaped = segment(name);
-    if kind != Some("image") {
-        let query = if size { "?size=1" } else { "" };
-        match client
-            .get(&format!("/containers/{escaped}/json{query}"))
-            .await
-        {
-            Err(e) if e.is_not_found() && kind.is_none() => {}
+    let kinds = KINDS
+        .iter()
+        .filter(|kind| args.kind.as_deref().is_none_or(|asked| asked == **kind));
+    for kind in kinds {
+        let path = match *kind {
+            "container" if args.size => format!("/containers/{escaped}/json?size=1"),
+            "container" => format!("/containers/{escaped}/json"),
+            "image" => format!("/images/{escaped}/json"),
+            "network" if args.verbose => format!("/networks/{escaped}?verbose=true"),
+            "network" => format!("/networks/{escaped}"),
+            _ => format!("/volumes/{escaped}"),
+        };
+        match client.get(&path).await {
+            Err(e) if e.is_not_found() && args.kind.is_none() => {}
             other => return other.map(Some),
         }
     }
-    match client.get(&format!("/images/{escaped}/json")).await {
-        Err(e) if e.is_not_found() && kind.is_none() => Ok(None),
-        other => other.map(Some),
-    }
+    Ok(None)
 }
 
 /// JSON as Go's `json.Indent` with four blanks, and a newline.

@@ -35,6 +35,8 @@ mod log_test;
 mod login;
 mod logs;
 mod mounts;
+mod network;
+mod network_create;
 mod out;
 mod port;
 mod prune;
@@ -61,6 +63,7 @@ mod units;
 mod update;
 mod usage;
 mod version;
+mod volume;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -194,6 +197,12 @@ enum Command {
     Spool(spool::SpoolCommand),
     /// Manage Taffrail
     System(system::SystemArgs),
+    /// Manage networks
+    #[command(subcommand)]
+    Network(network::NetworkCommand),
+    /// Manage volumes
+    #[command(subcommand)]
+    Volume(volume::VolumeCommand),
     /// Show the Taffrail version information
     Version(version::VersionArgs),
     /// Write the script that lets a shell complete commands, flags and names
@@ -312,6 +321,8 @@ async fn dispatch(command: Command, host: Host) -> Result<u8, CliError> {
         Command::Events(args) => events::events(&client, args).await,
         Command::Spool(command) => spool::spool(&client, command).await,
         Command::System(args) => system::system(&client, args).await,
+        Command::Network(command) => network::network(&client, command).await,
+        Command::Volume(command) => volume::volume(&client, command).await,
         // Taken care of above and in `run`.
         Command::Daemon(_)
         | Command::Container(Group::Same(_))

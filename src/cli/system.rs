@@ -133,6 +133,9 @@ fn rows(found: &Value) -> Vec<Row> {
         .filter(|image| !used(image))
         .map(|image| number(&image["Size"]) - number(&image["SharedSize"]).max(0))
         .sum();
+    let volumes = list("Volumes");
+    let in_use = |volume: &&Value| number(&volume["UsageData"]["RefCount"]) > 0;
+    let bytes = |volume: &Value| number(&volume["UsageData"]["Size"]);
     let mut rows = vec![
         Row {
             kind: "Images",
@@ -156,10 +159,10 @@ fn rows(found: &Value) -> Vec<Row> {
         },
         Row {
             kind: "Local Volumes",
-            total: list("Volumes").len(),
-            active: 0,
-            size: 0,
-            reclaimable: Some(0),
+            total: volumes.len(),
+            active: volumes.iter().filter(in_use).count(),
+            size: volumes.iter().map(bytes).sum(),
+            reclaimable: Some(volumes.iter().filter(|v| !in_use(v)).map(bytes).sum()),
         },
         Row {
             kind: "Build Cache",
@@ -204,7 +207,10 @@ mod tests {
             "LayersSize": 100,
             "Images": [{"Containers": 1, "Size": 60, "SharedSize": 0}, {"Containers": 0, "Size": 40, "SharedSize": 10}],
             "Containers": [{"State": "running", "SizeRw": 5}, {"State": "exited", "SizeRw": 7}],
-            "Volumes": [],
+            "Volumes": [
+                {"UsageData": {"RefCount": 1, "Size": 30}},
+                {"UsageData": {"RefCount": 0, "Size": 10}},
+            ],
             "BuildCache": [],
             "Logs": {
                 "Plain": 30, "Compressed": 0, "Index": 3, "Spool": 8,
@@ -221,6 +227,10 @@ mod tests {
             .collect();
         assert_eq!(shown[0], ("Images", 2, 1, 100, "30B (30%)".to_owned()));
         assert_eq!(shown[1], ("Containers", 2, 1, 12, "7B (58%)".to_owned()));
+        assert_eq!(
+            shown[2],
+            ("Local Volumes", 2, 1, 40, "10B (25%)".to_owned())
+        );
         assert_eq!(shown[4], ("Logs", 2, 1, 33, "11B (33%)".to_owned()));
         assert_eq!(shown[5], ("Log Spool", 1, 1, 8, String::new()));
         // Docker's daemon has no logs to show.

@@ -204,6 +204,22 @@ pub(crate) fn age(unix: i64) -> i64 {
     Timestamp::now().as_second() - unix
 }
 
+/// A time of the daemon's, RFC 3339, as Go prints it: `2026-11-26 22:15:49.38 +0000 UTC`.
+pub(crate) fn go_string_of(rfc3339: &str) -> String {
+    let Some((date, time)) = rfc3339.split_once('T') else {
+        return rfc3339.to_owned();
+    };
+    match time.strip_suffix('Z') {
+        Some(time) => format!("{date} {time} +0000 UTC"),
+        // Go names a zone of numbers by its numbers.
+        None => {
+            let (time, zone) = time.split_at(time.find(['+', '-']).unwrap_or(time.len()));
+            let zone = zone.replace(':', "");
+            format!("{date} {time} {zone} {zone}")
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
