@@ -6,8 +6,7 @@ use clap::Command;
 use super::definition;
 
 /// Docker's commands that are not built.
-const NO_COMMAND: [&str; 0] = [
-];
+const NO_COMMAND: [&str; 0] = [];
 
 /// Flags of volumes that are for a swarm alone.
 const OF_A_SWARM: [&str; 11] = [

@@ -35,8 +35,8 @@ mod log_test;
 mod login;
 mod logs;
 mod mounts;
-mod network;
 mod network_create;
+mod networks;
 mod out;
 mod port;
 mod prune;
@@ -199,7 +199,7 @@ enum Command {
     System(system::SystemArgs),
     /// Manage networks
     #[command(subcommand)]
-    Network(network::NetworkCommand),
+    Network(networks::NetworkCommand),
     /// Manage volumes
     #[command(subcommand)]
     Volume(volume::VolumeCommand),
@@ -321,7 +321,7 @@ async fn dispatch(command: Command, host: Host) -> Result<u8, CliError> {
         Command::Events(args) => events::events(&client, args).await,
         Command::Spool(command) => spool::spool(&client, command).await,
         Command::System(args) => system::system(&client, args).await,
-        Command::Network(command) => network::network(&client, command).await,
+        Command::Network(command) => networks::network(&client, command).await,
         Command::Volume(command) => volume::volume(&client, command).await,
         // Taken care of above and in `run`.
         Command::Daemon(_)

@@ -218,7 +218,7 @@ fn cidr(text: &str) -> Option<(IpAddr, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::network::NetworkCommand;
+    use crate::cli::networks::NetworkCommand;
     use crate::cli::{Command, parse_for_test};
 
     fn of_line(line: &str) -> Result<Value, String> {
