@@ -225,6 +225,8 @@ fn a_kill_leaves_whole_volumes_only() {
                             ("DELETE", format!("/volumes/v{worker}-{}", n / 2), None),
                         ] {
                             let time = Duration::from_secs(20);
+                            let body = body.map(|body| body.to_string().into_bytes());
+                            let body = body.as_deref();
                             if http::request(&socket, method, &path, body, time).is_err() {
                                 return;
                             }
