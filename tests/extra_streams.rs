@@ -104,6 +104,13 @@ fn one_exec_asks_for_it() {
     assert_eq!(&words[..2], ["before", "out"], "{both}");
     let times: Vec<&str> = both.lines().map(|l| l.split(' ').next().unwrap()).collect();
     assert!(times.is_sorted(), "{both}");
+    let run = daemon.taffrail(["exec", "--log", &id, "echo", "ours"]);
+    run.output().code(0).stdout_is("ours\n");
+    wait_for("our client's exec", SOON, || {
+        logs(&daemon, &["--stream", "exec", &id])
+            .ends_with("ours\n")
+            .then_some(())
+    });
     daemon.finish();
 }
 
