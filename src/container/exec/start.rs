@@ -249,16 +249,16 @@ impl Claim {
             let _ = tokio::time::timeout(START, ended).await;
         };
         tokio::pin!(given_up);
-        // A terminal that comes in the middle of a line must not lose it.
+        // Neither must be lost when the other comes while it is half there.
+        let sent = process::terminal(console);
+        tokio::pin!(sent);
         let news = {
             let news = started.news();
             tokio::pin!(news);
             loop {
                 tokio::select! {
                     news = &mut news => break Some(news),
-                    sent = process::terminal(console), if console.is_some() && terminal.is_none() => {
-                        terminal = Some(sent);
-                    }
+                    sent = &mut sent, if terminal.is_none() => terminal = Some(sent),
                     () = &mut given_up => break None,
                 }
             }
@@ -269,8 +269,8 @@ impl Claim {
                     (None, _) => None,
                     (Some(_), Some(sent)) => Some(sent),
                     // It was sent before the program began, and is there to be taken.
-                    (Some(console), None) => Some(
-                        tokio::time::timeout(GIVE_UP, console.terminal())
+                    (Some(_), None) => Some(
+                        tokio::time::timeout(GIVE_UP, &mut sent)
                             .await
                             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())),
                     ),
