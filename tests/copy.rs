@@ -403,6 +403,15 @@ fn archives_that_mean_harm_are_refused() {
         200
     );
     assert_eq!(content(&daemon, &id, "/a/zipped"), b"z");
+    if Engine::chosen() == Engine::Taffrail {
+        let refused = put(&daemon, &to(""), b"BZh91AY&SY...");
+        assert_eq!(refused.status, 400);
+        assert!(
+            refused.text().contains("compressed by bzip2"),
+            "{}",
+            refused.text()
+        );
+    }
     assert_eq!(
         put(&daemon, &format!("{id}/archive?path=/nope"), &odd).status,
         404

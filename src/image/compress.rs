@@ -11,6 +11,8 @@ use sha2::{Digest, Sha256};
 const BUFFER: usize = 128 * 1024;
 const GZIP: [u8; 3] = [0x1f, 0x8b, 0x08];
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+/// Compressions that Docker reads and this does not, by their first bytes.
+const NOT_READ: [(&[u8], &str); 2] = [(b"BZh", "bzip2"), (&[0xfd, b'7', b'z', b'X'], "xz")];
 /// How many bytes of a zstd frame are decoded at once.
 const ZSTD_STEP: usize = 128 * 1024;
 
@@ -18,6 +20,14 @@ const ZSTD_STEP: usize = 128 * 1024;
 pub(crate) fn decompress<'a>(source: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
     let mut source = BufReader::with_capacity(BUFFER, Peeked::new(source)?);
     let start = source.fill_buf()?;
+    for (magic, name) in NOT_READ {
+        if start.starts_with(magic) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("compressed by {name}, which is not read: use gzip, zstd or no compression"),
+            ));
+        }
+    }
     Ok(if start.starts_with(&GZIP) {
         Box::new(MultiGzDecoder::new(source))
     } else if is_zstd(start) {
