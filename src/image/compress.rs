@@ -24,7 +24,9 @@ pub(crate) fn decompress<'a>(source: impl Read + 'a) -> io::Result<Box<dyn Read 
         if start.starts_with(magic) {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
-                format!("compressed by {name}, which is not read: use gzip, zstd or no compression"),
+                format!(
+                    "compressed by {name}, which is not read: use gzip, zstd or no compression"
+                ),
             ));
         }
     }
