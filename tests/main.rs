@@ -39,6 +39,7 @@ mod logs_volume;
 mod long_lines;
 mod memory;
 mod metrics;
+mod networks;
 mod oom;
 mod policy;
 mod registry;

@@ -225,6 +225,9 @@ pub(crate) fn run(
     {
         return network::run_proxy(&args[2..]);
     }
+    if args.get(1).is_some_and(|word| word == network::NAMES_COMMAND) {
+        return network::run_names(&args[2..]);
+    }
     let (cli, name) = match parse(args) {
         Ok(parsed) => parsed,
         Err(e) => return usage::report(&e),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::exit::try_write;
+use super::exit::{blocking, try_write};
 use super::{Container, Status, names};
 use crate::daemon::Daemon;
 use crate::errors::ApiError;
@@ -64,7 +64,12 @@ impl Daemon {
         self.containers.release(unused, &container.id);
         renamed?;
         self.delivery.rename(&container.id, bare);
-        self.networks.rename(&container.id, bare);
+        let (networks, id, name) = (
+            Arc::clone(&self.networks),
+            container.id.clone(),
+            bare.to_owned(),
+        );
+        blocking(move || networks.rename(&id, &name)).await;
         self.container_event(container, "rename", [("oldName", format!("/{old}"))]);
         Ok(())
     }

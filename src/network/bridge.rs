@@ -202,8 +202,11 @@ impl Networks {
     }
 
     fn is_up(&self, kernel: &mut Kernel, network: &Network, link: Link) -> Result<Link, ApiError> {
-        kernel.up.insert(network.id.clone());
+        let first = kernel.up.insert(network.id.clone());
         self.apply(kernel)?;
+        if (first || kernel.inherited_bridges.remove(&network.id)) && !network.internal {
+            self.allow(&network.interface);
+        }
         Ok(link)
     }
 
@@ -325,6 +328,7 @@ impl Networks {
     ) -> Result<(), ApiError> {
         kernel.up.remove(&network.id);
         self.apply(kernel)?;
+        self.disallow(&network.interface);
         if network.foreign || network.interface.is_empty() {
             return Ok(());
         }

@@ -8,7 +8,11 @@
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::net::IpAddr;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
+
+use nix::sched::{CloneFlags, setns};
 
 use super::model::{Protocol, Published};
 
@@ -195,9 +199,31 @@ pub(crate) fn exists(table: &str) -> bool {
 /// # Errors
 /// What `nft` says.
 pub(crate) fn run(script: &str) -> io::Result<()> {
-    let nft =
-        program().ok_or_else(|| io::Error::other("nft is not installed (package nftables)"))?;
-    let mut child = Command::new(nft)
+    feed(command()?, script)
+}
+
+/// Runs a script in another network namespace.
+///
+/// # Errors
+/// The namespace cannot be entered, or what `nft` says.
+pub(crate) fn run_inside(namespace: &Path, script: &str) -> io::Result<()> {
+    let namespace = std::fs::File::open(namespace)?;
+    let mut command = command()?;
+    // SAFETY: one system call that may be made between fork and exec; the file is open until then.
+    unsafe {
+        command.pre_exec(move || Ok(setns(&namespace, CloneFlags::CLONE_NEWNET)?));
+    }
+    feed(command, script)
+}
+
+fn command() -> io::Result<Command> {
+    let nft = program();
+    let nft = nft.ok_or_else(|| io::Error::other("nft is not installed (package nftables)"))?;
+    Ok(Command::new(nft))
+}
+
+fn feed(mut command: Command, script: &str) -> io::Result<()> {
+    let mut child = command
         .args(["-f", "-"])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())

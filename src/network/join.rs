@@ -24,6 +24,8 @@ pub(crate) struct Request {
     /// In the order in which they are joined; the first one that leads outside has the default route.
     pub(crate) wishes: Vec<Wish>,
     pub(crate) ports: Vec<PortWish>,
+    /// Its name servers, if it has its own.
+    pub(crate) servers: Vec<IpAddr>,
 }
 
 /// A container's networks, once joined.
@@ -89,6 +91,7 @@ impl Networks {
                 namespace: bridged,
                 endpoints: Vec::new(),
                 ports: Vec::new(),
+                servers: request.servers.clone(),
             };
             for (wish, network) in request.wishes.iter().zip(&networks) {
                 let endpoint = state.endpoint(&sandbox, wish, &network.id)?;
@@ -122,6 +125,7 @@ impl Networks {
         let path = self.namespace(&request.container);
         namespace::create(&path).map_err(|e| failed("a network namespace cannot be made", &e))?;
         self.plug(&mut netlink, &sandbox, &links)?;
+        self.tell_names(kernel)?;
         if !held.is_empty() {
             self.publish(kernel, &sandbox, held)?;
         }
@@ -306,6 +310,9 @@ impl Networks {
             }
         };
         if let Some(sandbox) = &sandbox {
+            // Its sockets in the namespace would keep that.
+            let told = self.tell_names(kernel);
+            said("name server is not told", told.map_err(|e| e.message));
             if !sandbox.ports.is_empty() {
                 let applied = self.apply(kernel);
                 said(

@@ -55,6 +55,7 @@ impl Networks {
                 let inside = self.inside(&sandbox, &endpoint);
                 set_inside(&path, inside, Inside::set)
             })
+            .and_then(|()| self.tell_names(&mut kernel))
             .and_then(|()| match had_way_out {
                 true => Ok(()),
                 // The rules may have waited for an address.
@@ -66,6 +67,7 @@ impl Networks {
                 sandbox.endpoints.retain(|other| other.id != endpoint.id);
             }
             self.save_again(container);
+            let _ = self.tell_names(&mut kernel);
             return Err(error);
         }
         Ok(endpoint)
@@ -103,6 +105,7 @@ impl Networks {
                 .map_err(|e| failed("the interface cannot be removed", &e))?;
         }
         self.save_again(container);
+        self.tell_names(&mut kernel)?;
         let way_out = |sandbox: &Sandbox| {
             let state = self.state();
             state.way_out(sandbox).map(|(endpoint, _)| endpoint.clone())

@@ -18,11 +18,15 @@ mod create;
 mod firewall;
 mod ipam;
 mod join;
+mod dns;
 mod live;
 pub(crate) mod model;
+mod names;
+mod names_main;
 mod namespace;
 pub(crate) mod netlink;
 pub(crate) mod ports;
+mod others;
 mod proxy;
 mod proxy_main;
 mod recover;
@@ -40,6 +44,8 @@ use sha2::{Digest as _, Sha256};
 pub(crate) use create::{Create, WantedPool};
 pub(crate) use join::{Joined, Request};
 use model::{Driver, Network, Sandbox};
+pub(crate) use names::COMMAND as NAMES_COMMAND;
+pub(crate) use names_main::run as run_names;
 pub(crate) use proxy::COMMAND as PROXY_COMMAND;
 use proxy::Proxy;
 pub(crate) use proxy_main::run as run_proxy;
@@ -86,6 +92,9 @@ struct Kernel {
     up: HashSet<String>,
     /// By container.
     proxies: HashMap<String, Proxy>,
+    names: names::Names,
+    /// Bridges of the last daemon that others' filters were not looked at for yet.
+    inherited_bridges: HashSet<String>,
     /// Containers of the last daemon that were not found running yet.
     inherited: HashSet<String>,
     /// The rules as they were set last.
@@ -226,10 +235,25 @@ impl Networks {
         self.run.join(container)
     }
 
-    /// A container's new name, for texts.
+    /// A container's new name: for texts, and for others on its networks. Blocking.
     pub(crate) fn rename(&self, container: &str, name: &str) {
-        if let Some(sandbox) = self.state().sandboxes.get_mut(container) {
-            name.clone_into(&mut sandbox.name);
+        let mut kernel = self.kernel();
+        let sandbox = {
+            let mut state = self.state();
+            let Some(sandbox) = state.sandboxes.get_mut(container) else {
+                return;
+            };
+            let old = std::mem::replace(&mut sandbox.name, name.to_owned());
+            for endpoint in &mut sandbox.endpoints {
+                for known in endpoint.names.iter_mut().filter(|known| **known == old) {
+                    name.clone_into(known);
+                }
+            }
+            sandbox.clone()
+        };
+        let told = self.save(&sandbox).and_then(|()| self.tell_names(&mut kernel));
+        if let Err(error) = told {
+            tracing::warn!(container, %error, "the container's new name is not known on its networks");
         }
     }
 

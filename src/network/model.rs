@@ -331,6 +331,9 @@ pub(crate) struct Sandbox {
     /// In the order in which they were joined.
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) ports: Vec<Published>,
+    /// Who answers for names that are no container's (`--dns`).
+    #[serde(default)]
+    pub(crate) servers: Vec<IpAddr>,
 }
 
 impl Sandbox {

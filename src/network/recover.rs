@@ -33,6 +33,7 @@ impl Networks {
             });
             if there && !network.interface.is_empty() {
                 kernel.up.insert(network.id.clone());
+                kernel.inherited_bridges.insert(network.id.clone());
             }
         }
     }
@@ -72,6 +73,9 @@ impl Networks {
             tracing::error!(%error, "packet filter rules cannot be set");
         }
         self.restore_proxies(&mut kernel);
+        if let Err(error) = self.tell_names(&mut kernel) {
+            tracing::error!(%error, "names on networks are not served");
+        }
     }
 
     /// Bridges of this daemon whose network is not stored: made, or not removed, in the moment in

@@ -550,6 +550,7 @@ impl Daemon {
             for entry in fs::read_dir(data).into_iter().flatten().flatten() {
                 left.push(format!("container folder {}", entry.path().display()));
             }
+            left.extend(self.networks_left());
             for entry in fs::read_dir(self.exec_root.join("c"))
                 .into_iter()
                 .flatten()
@@ -568,15 +569,32 @@ impl Daemon {
         fs::remove_dir_all(&self.root).expect("remove the test's folder");
     }
 
+    /// Interfaces and rules that are still there; the kernel takes an interface away a little after
+    /// its namespace.
+    fn networks_left(&self) -> Vec<String> {
+        let end = std::time::Instant::now() + Duration::from_secs(10);
+        loop {
+            let left = leak::networks(&self.tag());
+            if left.is_empty() || std::time::Instant::now() > end {
+                return left;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// The control group above this daemon's containers: it goes with the daemon.
     fn cgroup_parent(&self) -> String {
+        format!("taffrail-{}", self.tag())
+    }
+
+    /// What tells this daemon's groups, interfaces and rules from others'.
+    fn tag(&self) -> String {
         let digest = Sha256::digest(self.exec_root.as_os_str().as_encoded_bytes());
-        let hash: String = digest
+        digest
             .iter()
             .take(4)
             .map(|byte| format!("{byte:02x}"))
-            .collect();
-        format!("taffrail-{hash}")
+            .collect()
     }
 
     /// Ends without asking anything of the daemon: for cases that break it on purpose.
@@ -590,6 +608,7 @@ impl Daemon {
         ids.push(self.cgroup_parent());
         self.kill();
         leak::sweep(&self.root, &ids);
+        leak::sweep_networks(&self.tag());
         for _ in 0..20 {
             if fs::remove_dir_all(&self.root).is_ok() || !self.root.exists() {
                 break;

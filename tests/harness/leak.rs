@@ -42,6 +42,60 @@ fn now(root: &Path, ids: &[String]) -> Vec<String> {
     left
 }
 
+/// Interfaces and rules of the daemon with this tag: bridges by their alias, its table, ends of
+/// pairs that are on no bridge any more.
+pub(crate) fn networks(tag: &str) -> Vec<String> {
+    let mut left: Vec<String> = bridges(tag)
+        .into_iter()
+        .map(|name| format!("interface {name}"))
+        .collect();
+    for (name, path) in interfaces() {
+        if name.starts_with("tfv") && !path.join("master").exists() {
+            left.push(format!("interface {name}"));
+        }
+    }
+    let table = format!("taffrail_{tag}");
+    if command("nft", &["list", "tables"]).is_some_and(|tables| tables.contains(&table)) {
+        left.push(format!("nft table {table}"));
+    }
+    let comment = format!("taffrail-{tag}");
+    for program in ["iptables", "ip6tables"] {
+        if command(program, &["-S"]).is_some_and(|rules| rules.contains(&comment)) {
+            left.push(format!("rules of {program}"));
+        }
+    }
+    left
+}
+
+fn interfaces() -> Vec<(String, PathBuf)> {
+    let entries = fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
+    entries
+        .map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry.path()))
+        .collect()
+}
+
+fn bridges(tag: &str) -> Vec<String> {
+    let alias = format!("taffrail {tag}");
+    let ours = |path: &Path| {
+        fs::read_to_string(path.join("ifalias")).is_ok_and(|text| text.trim() == alias)
+    };
+    let all = interfaces().into_iter();
+    all.filter(|(_, path)| ours(path)).map(|(name, _)| name).collect()
+}
+
+fn command(program: &str, args: &[&str]) -> Option<String> {
+    let output = std::process::Command::new(program).args(args).output().ok()?;
+    Some(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Removes what a failed test left of networks.
+pub(crate) fn sweep_networks(tag: &str) {
+    for name in bridges(tag) {
+        command("ip", &["link", "delete", &name]);
+    }
+    command("nft", &["delete", "table", "inet", &format!("taffrail_{tag}")]);
+}
+
 /// Mount points below `root`, deepest first.
 pub(crate) fn mounts(root: &Path) -> Vec<PathBuf> {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
