@@ -68,7 +68,10 @@ fn served(address: &str, id: &str) {
 fn host_port(daemon: &Daemon, id: &str, port: &str) -> u16 {
     let inspect = daemon.inspect(id);
     let bound = &inspect["NetworkSettings"]["Ports"][port][0]["HostPort"];
-    bound.as_str().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{port}: {inspect}"))
+    bound
+        .as_str()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_else(|| panic!("{port}: {inspect}"))
 }
 
 /// An address of this host that is not loopback.
@@ -85,31 +88,82 @@ fn services_find_one_another_by_name() {
     need!(ready());
     let daemon = with_bridge("{}");
     daemon.docker(["network", "create", "front"]).output().ok();
-    let web = serve(&daemon, &["--name", "web", "--network", "front", "--network-alias", "www"]);
+    let web = serve(
+        &daemon,
+        &[
+            "--name",
+            "web",
+            "--network",
+            "front",
+            "--network-alias",
+            "www",
+        ],
+    );
     let ip = daemon.inspect(&web)["NetworkSettings"]["Networks"]["front"]["IPAddress"].clone();
     let ip = ip.as_str().expect("an address").to_owned();
     let look = |network: &str, name: &str| {
-        let words = ["run", "--rm", "--network", network, image::IMAGE, "nslookup", name];
+        let words = [
+            "run",
+            "--rm",
+            "--network",
+            network,
+            image::IMAGE,
+            "nslookup",
+            name,
+        ];
         daemon.docker(words).output().out()
     };
     for name in ["web", "www", &web[..12], "WEB"] {
-        assert!(look("front", name).contains(&ip), "{name}: {}", look("front", name));
+        assert!(
+            look("front", name).contains(&ip),
+            "{name}: {}",
+            look("front", name)
+        );
     }
-    assert!(look("front", &ip).contains("web.front"), "{}", look("front", &ip));
+    assert!(
+        look("front", &ip).contains("web.front"),
+        "{}",
+        look("front", &ip)
+    );
     // Who is not in the network does not find it.
     daemon.docker(["network", "create", "back"]).output().ok();
     assert!(!look("back", "web").contains(&ip));
-    let reach = ["run", "--rm", "--network", "front", image::IMAGE, "nc", "-w", "3", &ip, "80"];
+    let reach = [
+        "run",
+        "--rm",
+        "--network",
+        "front",
+        image::IMAGE,
+        "nc",
+        "-w",
+        "3",
+        &ip,
+        "80",
+    ];
     let said = daemon.docker(reach).output().out();
     assert!(said.contains("served by"), "{said}");
     // From the other network it is not reached at all.
-    let reach = ["run", "--rm", "--network", "back", image::IMAGE, "nc", "-w", "2", &ip, "80"];
+    let reach = [
+        "run",
+        "--rm",
+        "--network",
+        "back",
+        image::IMAGE,
+        "nc",
+        "-w",
+        "2",
+        &ip,
+        "80",
+    ];
     assert!(!daemon.docker(reach).output().out().contains("served by"));
     // A rename is known at once.
     daemon.docker(["rename", "web", "shop"]).output().ok();
     assert!(look("front", "shop").contains(&ip));
     daemon.docker(["rm", "-f", "shop"]).output().ok();
-    daemon.docker(["network", "rm", "front", "back"]).output().ok();
+    daemon
+        .docker(["network", "rm", "front", "back"])
+        .output()
+        .ok();
     daemon.finish();
 }
 
@@ -117,8 +171,14 @@ fn services_find_one_another_by_name() {
 fn published_ports_are_reached_and_survive_the_daemon() {
     need!(ready());
     let daemon = with_bridge("{}");
-    daemon.docker(["network", "create", "--ipv6", "dual"]).output().ok();
-    let web = serve(&daemon, &["--network", "dual", "-p", "80", "-p", "127.0.0.1::81/udp"]);
+    daemon
+        .docker(["network", "create", "--ipv6", "dual"])
+        .output()
+        .ok();
+    let web = serve(
+        &daemon,
+        &["--network", "dual", "-p", "80", "-p", "127.0.0.1::81/udp"],
+    );
     let port = host_port(&daemon, &web, "80/tcp");
     let mut addresses = vec![format!("127.0.0.1:{port}"), format!("[::1]:{port}")];
     addresses.extend(host_address().map(|ip| format!("{ip}:{port}")));
@@ -131,7 +191,11 @@ fn published_ports_are_reached_and_survive_the_daemon() {
         inspect["NetworkSettings"]["Networks"]["dual"].clone()
     };
     let before = all("at first");
-    assert!(before["GlobalIPv6Address"].as_str().is_some_and(|ip| ip.starts_with("fd")));
+    assert!(
+        before["GlobalIPv6Address"]
+            .as_str()
+            .is_some_and(|ip| ip.starts_with("fd"))
+    );
     // The port is held: nobody else gets it unnoticed.
     assert!(TcpListener::bind(("0.0.0.0", port)).is_err());
     daemon.kill();
@@ -152,14 +216,22 @@ fn datagrams_come_back() {
     let daemon = with_bridge("{}");
     // The workload has no datagrams; busybox' name server answers one with one.
     let words = [
-        "run", "-d", "-p", "127.0.0.1::53/udp", image::IMAGE, "sh", "-c",
+        "run",
+        "-d",
+        "-p",
+        "127.0.0.1::53/udp",
+        image::IMAGE,
+        "sh",
+        "-c",
         "echo 'web 10.1.2.3' > /tmp/names; exec dnsd -c /tmp/names",
     ];
     let run = daemon.docker(words).output();
     let id = run.ok();
     let port = host_port(&daemon, &id, "53/udp");
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
-    socket.set_read_timeout(Some(Duration::from_millis(500))).expect("a time-out");
+    socket
+        .set_read_timeout(Some(Duration::from_millis(500)))
+        .expect("a time-out");
     let query = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x03web\x00\x00\x01\x00\x01";
     let answer = wait_for("an answer", Duration::from_secs(20), || {
         socket.send_to(query, ("127.0.0.1", port)).ok()?;
@@ -180,7 +252,18 @@ fn the_callers_address_is_kept() {
     };
     let daemon = with_bridge("{}");
     let words = [
-        "run", "-d", "-p", "80", image::IMAGE, "httpd", "-f", "-v", "-p", "80", "-h", "/",
+        "run",
+        "-d",
+        "-p",
+        "80",
+        image::IMAGE,
+        "httpd",
+        "-f",
+        "-v",
+        "-p",
+        "80",
+        "-h",
+        "/",
     ];
     let id = daemon.docker(words).output().ok();
     let port = host_port(&daemon, &id, "80/tcp");
@@ -201,24 +284,79 @@ fn the_callers_address_is_kept() {
 fn connect_and_disconnect_while_it_runs() {
     need!(ready());
     let daemon = with_bridge("{}");
-    daemon.docker(["network", "create", "--subnet", "10.211.77.0/24", "late"]).output().ok();
-    let id = daemon.docker(["run", "-d", image::IMAGE, "sleep", "600"]).output().ok();
+    daemon
+        .docker(["network", "create", "--subnet", "10.211.77.0/24", "late"])
+        .output()
+        .ok();
+    let id = daemon
+        .docker(["run", "-d", image::IMAGE, "sleep", "600"])
+        .output()
+        .ok();
     let addresses = |id: &str| {
         let mode = format!("container:{id}");
-        daemon.docker(["run", "--rm", "--network", &mode, image::IMAGE, "ip", "-4", "addr"]).output().out()
+        daemon
+            .docker([
+                "run",
+                "--rm",
+                "--network",
+                &mode,
+                image::IMAGE,
+                "ip",
+                "-4",
+                "addr",
+            ])
+            .output()
+            .out()
     };
-    daemon.docker(["network", "connect", "--ip", "10.211.77.9", "--alias", "two", "late", &id]).output().ok();
-    assert!(addresses(&id).contains("10.211.77.9/24"), "{}", addresses(&id));
-    let found = ["run", "--rm", "--network", "late", image::IMAGE, "nslookup", "two"];
+    daemon
+        .docker([
+            "network",
+            "connect",
+            "--ip",
+            "10.211.77.9",
+            "--alias",
+            "two",
+            "late",
+            &id,
+        ])
+        .output()
+        .ok();
+    assert!(
+        addresses(&id).contains("10.211.77.9/24"),
+        "{}",
+        addresses(&id)
+    );
+    let found = [
+        "run",
+        "--rm",
+        "--network",
+        "late",
+        image::IMAGE,
+        "nslookup",
+        "two",
+    ];
     assert!(daemon.docker(found).output().out().contains("10.211.77.9"));
     let members = &daemon.get("/networks/late")["Containers"];
     assert_eq!(members[&id]["IPv4Address"], "10.211.77.9/24", "{members}");
     let twice = daemon.docker(["network", "connect", "late", &id]).output();
-    assert!(twice.err().contains("already exists in network late"), "{}", twice.err());
-    daemon.docker(["network", "disconnect", "bridge", &id]).output().ok();
+    assert!(
+        twice.err().contains("already exists in network late"),
+        "{}",
+        twice.err()
+    );
+    daemon
+        .docker(["network", "disconnect", "bridge", &id])
+        .output()
+        .ok();
     let left = addresses(&id);
-    assert!(left.contains("10.211.77.9") && !left.contains("eth0"), "{left}");
-    daemon.docker(["network", "disconnect", "late", &id]).output().ok();
+    assert!(
+        left.contains("10.211.77.9") && !left.contains("eth0"),
+        "{left}"
+    );
+    daemon
+        .docker(["network", "disconnect", "late", &id])
+        .output()
+        .ok();
     assert!(!addresses(&id).contains("eth"), "{}", addresses(&id));
     daemon.docker(["network", "rm", "late"]).output().ok();
     daemon.finish();
@@ -234,12 +372,28 @@ fn what_cannot_be_is_said_in_dockers_words() {
     };
     let small = json!({"Name": "small", "IPAM": {"Config": [{"Subnet": "10.211.78.0/30"}]}});
     assert_eq!(create(small.clone()).0, 201);
-    assert!(create(small).1.contains("network with name small already exists"));
+    assert!(
+        create(small)
+            .1
+            .contains("network with name small already exists")
+    );
     for (body, status, text) in [
-        (json!({"Name": "host"}), 403, "operation is not permitted on predefined host network"),
+        (
+            json!({"Name": "host"}),
+            403,
+            "operation is not permitted on predefined host network",
+        ),
         (json!({"Name": "x", "Driver": "macvlan"}), 501, "macvlan"),
-        (json!({"Name": "x", "Driver": "nope"}), 404, "plugin \\\"nope\\\" not found"),
-        (json!({"Name": "x", "Options": {"a": "b"}}), 400, "network option a is not supported"),
+        (
+            json!({"Name": "x", "Driver": "nope"}),
+            404,
+            "plugin \\\"nope\\\" not found",
+        ),
+        (
+            json!({"Name": "x", "Options": {"a": "b"}}),
+            400,
+            "network option a is not supported",
+        ),
         (
             json!({"Name": "x", "IPAM": {"Config": [{"Subnet": "10.211.78.0/24"}]}}),
             403,
@@ -251,12 +405,34 @@ fn what_cannot_be_is_said_in_dockers_words() {
         assert!(said.1.contains(text), "{}", said.1);
     }
     // A /30 has an address for the gateway and one for a container.
-    let first = daemon.docker(["run", "-d", "--network", "small", image::IMAGE, "sleep", "600"]).output().ok();
-    let more = daemon.docker(["run", "--rm", "--network", "small", image::IMAGE, "true"]).output();
-    assert!(more.err().contains("no available IPv4 addresses on this network's address pools: small"), "{}", more.err());
+    let first = daemon
+        .docker([
+            "run",
+            "-d",
+            "--network",
+            "small",
+            image::IMAGE,
+            "sleep",
+            "600",
+        ])
+        .output()
+        .ok();
+    let more = daemon
+        .docker(["run", "--rm", "--network", "small", image::IMAGE, "true"])
+        .output();
+    assert!(
+        more.err()
+            .contains("no available IPv4 addresses on this network's address pools: small"),
+        "{}",
+        more.err()
+    );
     let remove = daemon.api("DELETE", "/networks/small", None);
     assert_eq!(remove.status, 403);
-    assert!(remove.text().contains("has active endpoints"), "{}", remove.text());
+    assert!(
+        remove.text().contains("has active endpoints"),
+        "{}",
+        remove.text()
+    );
     assert_eq!(daemon.api("DELETE", "/networks/bridge", None).status, 403);
     assert_eq!(daemon.api("GET", "/networks/nosuch", None).status, 404);
     daemon.docker(["rm", "-f", &first]).output().ok();
@@ -264,12 +440,24 @@ fn what_cannot_be_is_said_in_dockers_words() {
     let taken = TcpListener::bind("0.0.0.0:0").expect("a port");
     let port = taken.local_addr().expect("a port").port();
     let binding = format!("{port}:80");
-    let busy = daemon.docker(["run", "--rm", "-p", &binding, image::IMAGE, "true"]).output();
-    assert!(busy.err().contains("address already in use"), "{}", busy.err());
+    let busy = daemon
+        .docker(["run", "--rm", "-p", &binding, image::IMAGE, "true"])
+        .output();
+    assert!(
+        busy.err().contains("address already in use"),
+        "{}",
+        busy.err()
+    );
     let one = serve(&daemon, &["-p", "80"]);
     let binding = format!("{}:80", host_port(&daemon, &one, "80/tcp"));
-    let busy = daemon.docker(["run", "--rm", "-p", &binding, image::IMAGE, "true"]).output();
-    assert!(busy.err().contains("failed: port is already allocated"), "{}", busy.err());
+    let busy = daemon
+        .docker(["run", "--rm", "-p", &binding, image::IMAGE, "true"])
+        .output();
+    assert!(
+        busy.err().contains("failed: port is already allocated"),
+        "{}",
+        busy.err()
+    );
     daemon.docker(["network", "rm", "small"]).output().ok();
     daemon.finish();
 }
@@ -278,7 +466,10 @@ fn what_cannot_be_is_said_in_dockers_words() {
 fn an_internal_network_has_no_way_out() {
     need!(ready());
     let daemon = with_bridge("{}");
-    daemon.docker(["network", "create", "--internal", "inside"]).output().ok();
+    daemon
+        .docker(["network", "create", "--internal", "inside"])
+        .output()
+        .ok();
     let run = |words: &[&str]| {
         let mut all = vec!["run", "--rm", "--network", "inside", image::IMAGE];
         all.extend(words);
@@ -286,7 +477,10 @@ fn an_internal_network_has_no_way_out() {
     };
     assert!(!run(&["ip", "route"]).contains("default"));
     if let Some(host) = host_address() {
-        assert!(!run(&["sh", "-c", &format!("ping -c 1 -W 1 {host} || true")]).contains("1 packets received"));
+        assert!(
+            !run(&["sh", "-c", &format!("ping -c 1 -W 1 {host} || true")])
+                .contains("1 packets received")
+        );
     }
     daemon.docker(["network", "rm", "inside"]).output().ok();
     daemon.finish();
@@ -298,9 +492,13 @@ fn two_daemons_do_not_meet() {
     let (one, two) = (with_bridge("{}"), with_bridge("{}"));
     let (a, b) = (serve(&one, &["-p", "80"]), serve(&two, &["-p", "80"]));
     for (daemon, id) in [(&one, &a), (&two, &b)] {
-        served(&format!("127.0.0.1:{}", host_port(daemon, id, "80/tcp")), id);
+        served(
+            &format!("127.0.0.1:{}", host_port(daemon, id, "80/tcp")),
+            id,
+        );
     }
-    let subnet = |daemon: &Daemon| daemon.get("/networks/bridge")["IPAM"]["Config"][0]["Subnet"].clone();
+    let subnet =
+        |daemon: &Daemon| daemon.get("/networks/bridge")["IPAM"]["Config"][0]["Subnet"].clone();
     assert_ne!(subnet(&one), subnet(&two));
     two.finish();
     served(&format!("127.0.0.1:{}", host_port(&one, &a, "80/tcp")), &a);
@@ -326,7 +524,10 @@ fn what_died_without_a_daemon_is_cleared_up() {
     });
     TcpListener::bind(("0.0.0.0", port)).expect("the port is free");
     daemon.docker(["start", &id]).output().ok();
-    served(&format!("127.0.0.1:{port}", port = host_port(&daemon, &id, "80/tcp")), &id);
+    served(
+        &format!("127.0.0.1:{port}", port = host_port(&daemon, &id, "80/tcp")),
+        &id,
+    );
     daemon.finish();
 }
 
@@ -338,11 +539,24 @@ fn kills_in_the_middle_of_a_start_leave_nothing() {
     daemon.docker(["network", "create", "n"]).output().ok();
     for round in 0..6 {
         let name = format!("c{round}");
-        let words = ["create", "--name", &name, "--network", "n", "-p", "80", image::IMAGE, "sleep", "600"];
+        let words = [
+            "create",
+            "--name",
+            &name,
+            "--network",
+            "n",
+            "-p",
+            "80",
+            image::IMAGE,
+            "sleep",
+            "600",
+        ];
         daemon.docker(words).output().ok();
         let mut start = daemon.docker_command();
         start.args(["start", &name]);
-        start.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+        start
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null());
         let mut start = start.spawn().expect("docker start");
         // At another moment each time.
         std::thread::sleep(Duration::from_millis(20 * round));

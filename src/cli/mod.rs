@@ -225,7 +225,10 @@ pub(crate) fn run(
     {
         return network::run_proxy(&args[2..]);
     }
-    if args.get(1).is_some_and(|word| word == network::NAMES_COMMAND) {
+    if args
+        .get(1)
+        .is_some_and(|word| word == network::NAMES_COMMAND)
+    {
         return network::run_names(&args[2..]);
     }
     let (cli, name) = match parse(args) {

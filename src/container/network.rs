@@ -201,7 +201,12 @@ impl Daemon {
             name: record.name.clone(),
             wishes,
             ports: ports::wishes(&record.config, &record.host)?,
-            servers: record.host.dns.iter().filter_map(|ip| ip.parse().ok()).collect(),
+            servers: record
+                .host
+                .dns
+                .iter()
+                .filter_map(|ip| ip.parse().ok())
+                .collect(),
         };
         let networks = Arc::clone(&self.networks);
         blocking(move || networks.join(&request))

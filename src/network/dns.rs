@@ -40,7 +40,12 @@ pub(super) enum Answer {
 
 /// Reads a query; `None` if it is none with one question about the Internet.
 pub(super) fn question(message: &[u8]) -> Option<Question> {
-    let word = |at: usize| Some(u16::from_be_bytes([*message.get(at)?, *message.get(at + 1)?]));
+    let word = |at: usize| {
+        Some(u16::from_be_bytes([
+            *message.get(at)?,
+            *message.get(at + 1)?,
+        ]))
+    };
     let flags = word(2)?;
     // A response, or another operation than a query.
     if flags & 0xf800 != 0 || word(4)? != 1 {
@@ -135,7 +140,10 @@ pub(super) fn reverse(name: &str) -> Option<IpAddr> {
         for octet in octets.iter_mut().rev() {
             *octet = parts.next()?.parse().ok()?;
         }
-        return parts.next().is_none().then(|| Ipv4Addr::from(octets).into());
+        return parts
+            .next()
+            .is_none()
+            .then(|| Ipv4Addr::from(octets).into());
     }
     let rest = name.strip_suffix(".ip6.arpa")?;
     let mut number: u128 = 0;
@@ -200,7 +208,12 @@ mod tests {
         assert_eq!(ip("2.0.0.10.in-addr.arpa").as_deref(), Some("10.0.0.2"));
         let six = format!("2.{}0.0.d.f.ip6.arpa", "0.".repeat(27));
         assert_eq!(ip(&six).as_deref(), Some("fd00::2"));
-        for bad in ["web", "1.2.3.in-addr.arpa", "1.2.ip6.arpa", "x.0.0.10.in-addr.arpa"] {
+        for bad in [
+            "web",
+            "1.2.3.in-addr.arpa",
+            "1.2.ip6.arpa",
+            "x.0.0.10.in-addr.arpa",
+        ] {
             assert_eq!(ip(bad), None, "{bad}");
         }
     }

@@ -15,18 +15,18 @@
 
 mod bridge;
 mod create;
+mod dns;
 mod firewall;
 mod ipam;
 mod join;
-mod dns;
 mod live;
 pub(crate) mod model;
 mod names;
 mod names_main;
 mod namespace;
 pub(crate) mod netlink;
-pub(crate) mod ports;
 mod others;
+pub(crate) mod ports;
 mod proxy;
 mod proxy_main;
 mod recover;
@@ -251,7 +251,9 @@ impl Networks {
             }
             sandbox.clone()
         };
-        let told = self.save(&sandbox).and_then(|()| self.tell_names(&mut kernel));
+        let told = self
+            .save(&sandbox)
+            .and_then(|()| self.tell_names(&mut kernel));
         if let Err(error) = told {
             tracing::warn!(container, %error, "the container's new name is not known on its networks");
         }

@@ -83,7 +83,10 @@ async fn serve(listener: UnixListener) -> io::Result<()> {
         let (mut stream, _) = listener.accept().await?;
         let mut bytes = Vec::new();
         let mut limited = (&mut stream).take(MAX_TABLE);
-        if !matches!(timeout(IDLE, limited.read_to_end(&mut bytes)).await, Ok(Ok(_))) {
+        if !matches!(
+            timeout(IDLE, limited.read_to_end(&mut bytes)).await,
+            Ok(Ok(_))
+        ) {
             continue;
         }
         // A daemon that only looks whether somebody is there.
@@ -164,8 +167,7 @@ async fn datagrams(shared: Arc<Shared>, sandbox: String, socket: tokio::net::Udp
             continue;
         };
         let query = buffer[..length].to_vec();
-        let (shared, sandbox, socket) =
-            (Arc::clone(&shared), sandbox.clone(), Arc::clone(&socket));
+        let (shared, sandbox, socket) = (Arc::clone(&shared), sandbox.clone(), Arc::clone(&socket));
         match local(&shared, &sandbox, &query, DATAGRAM) {
             Found::Here(reply) => drop(socket.send_to(&reply, from).await),
             Found::Elsewhere(question, servers) => {
@@ -260,7 +262,10 @@ fn local(shared: &Shared, sandbox: &str, query: &[u8], limit: usize) -> Found {
 fn answers(table: &Table, client: &Client, question: &Question) -> Option<Vec<Answer>> {
     if question.kind == dns::PTR {
         let ip = dns::reverse(&question.name)?;
-        let mut networks = client.networks.iter().filter_map(|id| table.reverse.get(id));
+        let mut networks = client
+            .networks
+            .iter()
+            .filter_map(|id| table.reverse.get(id));
         let name = networks.find_map(|names| names.get(&ip))?;
         return Some(vec![Answer::Name(name.clone())]);
     }

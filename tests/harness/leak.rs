@@ -68,9 +68,17 @@ pub(crate) fn networks(tag: &str) -> Vec<String> {
 }
 
 fn interfaces() -> Vec<(String, PathBuf)> {
-    let entries = fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
+    let entries = fs::read_dir("/sys/class/net")
+        .into_iter()
+        .flatten()
+        .flatten();
     entries
-        .map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry.path()))
+        .map(|entry| {
+            (
+                entry.file_name().to_string_lossy().into_owned(),
+                entry.path(),
+            )
+        })
         .collect()
 }
 
@@ -80,11 +88,16 @@ fn bridges(tag: &str) -> Vec<String> {
         fs::read_to_string(path.join("ifalias")).is_ok_and(|text| text.trim() == alias)
     };
     let all = interfaces().into_iter();
-    all.filter(|(_, path)| ours(path)).map(|(name, _)| name).collect()
+    all.filter(|(_, path)| ours(path))
+        .map(|(name, _)| name)
+        .collect()
 }
 
 fn command(program: &str, args: &[&str]) -> Option<String> {
-    let output = std::process::Command::new(program).args(args).output().ok()?;
+    let output = std::process::Command::new(program)
+        .args(args)
+        .output()
+        .ok()?;
     Some(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
@@ -93,7 +106,10 @@ pub(crate) fn sweep_networks(tag: &str) {
     for name in bridges(tag) {
         command("ip", &["link", "delete", &name]);
     }
-    command("nft", &["delete", "table", "inet", &format!("taffrail_{tag}")]);
+    command(
+        "nft",
+        &["delete", "table", "inet", &format!("taffrail_{tag}")],
+    );
 }
 
 /// Mount points below `root`, deepest first.
