@@ -80,12 +80,11 @@ pub(crate) async fn login(client: &Client, args: LoginArgs) -> Result<u8, CliErr
             Err(error) => out::line(To::Err, &format!("Login did not succeed, error: {error}")),
         }
     }
-    let mut login = Login::default();
-    login.username = match args.username {
+    let username = match args.username {
         Some(name) => name,
         None => ask("Username: ", true)?,
     };
-    login.password = if args.password_stdin {
+    let password = if args.password_stdin {
         let mut text = String::new();
         std::io::stdin()
             .take(MAX_PASSWORD)
@@ -97,6 +96,11 @@ pub(crate) async fn login(client: &Client, args: LoginArgs) -> Result<u8, CliErr
             Some(password) => password,
             None => ask("Password: ", false)?,
         }
+    };
+    let login = Login {
+        username,
+        password,
+        ..Login::default()
     };
     if login.username.is_empty() || login.password.is_empty() {
         let what = if login.username.is_empty() {
