@@ -103,7 +103,7 @@ fn an_image_of_a_container_has_what_it_wrote() {
         ),
         (
             vec!["commit", &id, "BAD"],
-            "repository name must be lowercase",
+            "must be lowercase",
         ),
     ] {
         daemon.docker(args).output().code(1).stderr_has(text);
