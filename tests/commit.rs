@@ -101,10 +101,7 @@ fn an_image_of_a_container_has_what_it_wrote() {
             vec!["commit", "-c", "RUN x", &id],
             "run is not a valid change command",
         ),
-        (
-            vec!["commit", &id, "BAD"],
-            "must be lowercase",
-        ),
+        (vec!["commit", &id, "BAD"], "must be lowercase"),
     ] {
         daemon.docker(args).output().code(1).stderr_has(text);
     }
