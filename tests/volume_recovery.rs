@@ -70,8 +70,8 @@ fn options_mount_for_the_first_and_unmount_for_the_last() {
         run(&daemon, &["-v", "bound:/b", IMAGE, "sh", "-c", script]),
         "of the host"
     );
-    let first = daemon.run_detached(&["-v", "memory:/m", IMAGE, "sh", "-c", "echo 1 > /m/f; cat"]);
     let second = daemon.run_detached(&["-i", "-v", "memory:/n", IMAGE, "cat"]);
+    let first = daemon.run_detached(&["-v", "memory:/m", IMAGE, "sh", "-c", "echo 1 > /m/f"]);
     daemon.wait_exit(&first, 20);
     assert_eq!(mounted(&daemon).len(), 1);
     // One memory for all.

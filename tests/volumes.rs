@@ -356,18 +356,21 @@ fn refused_in_dockers_words() {
             "invalid mount config for type \"volume\": must not set ReadOnly mode when using anonymous volumes",
         ),
         (
-            json!({"Binds": ["nn:/x"], "VolumeDriver": "foo"}),
-            "create nn: error looking up volume plugin foo: plugin \"foo\" not found",
+            json!({"Binds": ["n2:/x"], "VolumeDriver": "foo"}),
+            "create n2: error looking up volume plugin foo: plugin \"foo\" not found",
         ),
         (
-            json!({"Mounts": [{"Type": "volume", "Source": "nn", "Target": "/x",
+            json!({"Mounts": [{"Type": "volume", "Source": "n3", "Target": "/x",
                 "VolumeOptions": {"DriverConfig": {"Name": "local", "Options": {"foo": "bar"}}}}]}),
-            "create nn: invalid option: \"foo\"",
+            "create n3: invalid option: \"foo\"",
         ),
     ] {
         assert_eq!(container(host), text);
     }
-    assert!(volumes(&daemon).is_empty(), "{:?}", volumes(&daemon));
+    // Docker has made those of a container that it then refuses.
+    if daemon.engine == Engine::Taffrail {
+        assert!(volumes(&daemon).is_empty(), "{:?}", volumes(&daemon));
+    }
     assert_eq!(daemon.get("/containers/json?all=1"), json!([]));
     daemon.finish();
 }
