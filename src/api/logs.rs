@@ -64,11 +64,8 @@ pub(crate) async fn stream(
         None
     };
     let mut log = if wanted.extra.is_empty() {
-        AnyLog::Plain(
-            daemon
-                .logs(&container, query, format, wanted.over_restarts)
-                .await?,
-        )
+        let log = daemon.logs(&container, query, format, wanted.over_restarts);
+        AnyLog::Plain(Box::new(log.await?))
     } else {
         let extra = ExtraQuery {
             streams: wanted.extra,

@@ -114,7 +114,7 @@ pub(crate) fn name(number: i32) -> String {
     }
     match number {
         SIGRTMIN => "SIGRTMIN".to_owned(),
-        SIGRTMIN..=SIGRTMAX => format!("SIGRTMIN+{}", number - SIGRTMIN),
+        _ if (SIGRTMIN..=SIGRTMAX).contains(&number) => format!("SIGRTMIN+{}", number - SIGRTMIN),
         other => other.to_string(),
     }
 }

@@ -42,7 +42,7 @@ pub(crate) struct ExtraQuery {
 /// A log being read, with extra streams or without.
 #[derive(Debug)]
 pub(crate) enum AnyLog {
-    Plain(LogStream),
+    Plain(Box<LogStream>),
     Merged(mpsc::Receiver<Result<Bytes, ApiError>>),
 }
 

@@ -112,7 +112,9 @@ fn bound(mut bytes: &[u8]) -> Lines {
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         let text = String::from_utf8_lossy(line);
         // The end of a line says more than its beginning.
-        let kept = &text[text.ceil_char_boundary(text.len().saturating_sub(room))..];
+        let from = text.len().saturating_sub(room);
+        let from = (from..).find(|at| text.is_char_boundary(*at));
+        let kept = &text[from.unwrap_or(text.len())..];
         found.cut |= kept.len() < text.len();
         // An empty line takes some room, too.
         room = room.saturating_sub(kept.len().max(1));
