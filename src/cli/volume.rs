@@ -16,7 +16,7 @@ use super::units::human_size;
 #[derive(Debug, Subcommand)]
 pub(crate) enum VolumeCommand {
     /// Create a volume
-    Create(CreateArgs),
+    Create(Box<CreateArgs>),
     /// Display detailed information on one or more volumes
     Inspect(VolumeInspectArgs),
     /// List volumes
@@ -172,7 +172,7 @@ const PRUNE_ALL: u32 = 42;
 /// The command's.
 pub(crate) async fn volume(client: &Client, command: VolumeCommand) -> Result<u8, CliError> {
     match command {
-        VolumeCommand::Create(args) => create(client, args).await,
+        VolumeCommand::Create(args) => create(client, *args).await,
         VolumeCommand::Inspect(args) => {
             inspect(client, InspectArgs::of("volume", args.format, args.names)).await
         }

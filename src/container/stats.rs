@@ -20,9 +20,10 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// Nanoseconds of a tick of `/proc/stat`.
 const TICK_NS: u64 = 10_000_000;
 
+type Samples = HashMap<String, watch::Receiver<Option<Arc<Sample>>>>;
+
 /// The last sample of each container that somebody asks about.
-static SAMPLES: Mutex<Option<HashMap<String, watch::Receiver<Option<Arc<Sample>>>>>> =
-    Mutex::new(None);
+static SAMPLES: Mutex<Option<Samples>> = Mutex::new(None);
 
 /// One look at a container.
 #[derive(Clone, Debug)]
@@ -161,7 +162,7 @@ async fn watch_usage(
     samples().get_or_insert_default().remove(&container.id);
 }
 
-fn samples() -> MutexGuard<'static, Option<HashMap<String, watch::Receiver<Option<Arc<Sample>>>>>> {
+fn samples() -> MutexGuard<'static, Option<Samples>> {
     // A map is whole after every statement.
     SAMPLES.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -59,9 +59,9 @@ impl ImageStore {
             .map_err(failed)?;
         let staged = layers::stage(&mut read, None, &folder, &lower);
         drop(read);
-        let packed = writer
-            .join()
-            .unwrap_or_else(|_| Err(ImageError::Upper("the thread that reads it has failed")));
+        let packed = writer.join().unwrap_or(Err(ImageError::Upper(
+            "the thread that reads it has failed",
+        )));
         // A reader that failed has broken the pipe; one that got half has no digest of the whole.
         let staged = match (staged, packed) {
             (Err(LayerError::Tar(_)), Err(error)) => return Err(error),

@@ -354,7 +354,8 @@ mod tests {
             check(&wanted)
         };
         assert!(wanted(|_| {}).is_ok());
-        let cases: [(fn(&mut Create), u16, &str); 7] = [
+        type Case = (fn(&mut Create), u16, &'static str);
+        let cases: [Case; 7] = [
             (
                 |w| w.name = "host".into(),
                 403,

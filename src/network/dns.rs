@@ -176,7 +176,13 @@ mod tests {
         let asked = question(&message).unwrap();
         assert_eq!((asked.name.as_str(), asked.kind), ("web.example", A));
         let ip = Answer::Address("10.0.0.2".parse().unwrap());
-        let answer = reply(&message, &asked, Code::NoError, &[ip.clone()], 512);
+        let answer = reply(
+            &message,
+            &asked,
+            Code::NoError,
+            std::slice::from_ref(&ip),
+            512,
+        );
         assert_eq!(answer[..2], [0x12, 0x34]);
         assert_eq!(answer[2..4], [0x81, 0x80]);
         assert_eq!(answer[6..8], [0, 1]);
