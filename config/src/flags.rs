@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::network_flags::NetworkFlags;
+
 /// dockerd's flags; `None` or empty: not given. The key of each in daemon.json is the field's name with dashes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Flags {
@@ -17,6 +19,8 @@ pub struct Flags {
     pub group: Option<String>,
     /// `-b`, `--bridge`
     pub bridge: Option<String>,
+    /// Flags of networks.
+    pub network: NetworkFlags,
     /// `--default-ipc-mode`
     pub default_ipc_mode: Option<String>,
     /// `--default-cgroupns-mode`
@@ -73,7 +77,7 @@ pub struct Flags {
     pub add_runtimes: Vec<String>,
 }
 
-fn go_list(items: &[String]) -> Option<String> {
+pub(crate) fn go_list(items: &[String]) -> Option<String> {
     (!items.is_empty()).then(|| format!("[{}]", items.join(" ")))
 }
 
@@ -124,7 +128,7 @@ impl Flags {
             "max-concurrent-uploads" => self.max_concurrent_uploads.map(|n| n.to_string()),
             "max-download-attempts" => self.max_download_attempts.map(|n| n.to_string()),
             "default-runtime" => self.default_runtime.clone(),
-            _ => None,
+            key => self.network.given(key),
         }
     }
 }

@@ -143,7 +143,7 @@ impl Source<'_> {
         registries::number(key, given, default, errors)
     }
 
-    fn list<'s>(&'s self, key: &str, flag: &'s [String]) -> Vec<(Origin, &'s str)> {
+    pub(crate) fn list<'s>(&'s self, key: &str, flag: &'s [String]) -> Vec<(Origin, &'s str)> {
         if flag.is_empty() {
             let items = self.file.strings(key).unwrap_or_default();
             items

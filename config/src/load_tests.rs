@@ -665,3 +665,55 @@ fn networks() {
         assert!(error.to_string().contains(part), "{error}");
     }
 }
+
+#[test]
+fn networks_by_flags() {
+    let flags = || Flags {
+        network: crate::NetworkFlags {
+            bip: Some("10.1.0.1/24".to_owned()),
+            icc: Some(false),
+            mtu: Some(1400),
+            dns: vec!["10.0.0.53".to_owned()],
+            default_address_pools: vec!["base=10.9.0.0/16,size=24".to_owned()],
+            ..crate::NetworkFlags::default()
+        },
+        ..Flags::default()
+    };
+    let (config, _) = parse_text(br#"{"dns-opts": ["rotate"]}"#, None, &flags()).unwrap();
+    let network = &config.network;
+    assert_eq!(network.bip.unwrap().to_string(), "10.1.0.1/24");
+    assert_eq!((network.mtu, network.icc), (1400, false));
+    assert_eq!((network.pools[0].size, network.dns.len()), (24, 1));
+    assert_eq!(network.dns_options, ["rotate"]);
+    for (text, part) in [
+        (
+            r#"{"bip": "10.1.0.1/16"}"#,
+            "bip: (from flag: 10.1.0.1/24, from file: 10.1.0.1/16)",
+        ),
+        (
+            r#"{"icc": true}"#,
+            "icc: (from flag: false, from file: true)",
+        ),
+        (
+            r#"{"mtu": 1500}"#,
+            "mtu: (from flag: 1400, from file: 1500)",
+        ),
+        (
+            r#"{"dns": ["10.0.0.1"]}"#,
+            "dns: (from flag: [10.0.0.53], from file: [10.0.0.1])",
+        ),
+        (
+            r#"{"default-address-pools": []}"#,
+            "default-address-pools: (from flag: [base=10.9.0.0/16,size=24]",
+        ),
+    ] {
+        let error = parse_text(text.as_bytes(), None, &flags()).unwrap_err();
+        assert!(error.to_string().contains(part), "{error}");
+    }
+    for bad in ["", "base=10.9.0.0/16", "base=10.9.0.0/16,size=8", "x=1"] {
+        let mut flags = Flags::default();
+        flags.network.default_address_pools = vec![bad.to_owned()];
+        let error = parse_text(b"{}", None, &flags).unwrap_err();
+        assert!(error.to_string().contains("it is no pool"), "{error}");
+    }
+}

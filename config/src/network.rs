@@ -11,6 +11,7 @@ use crate::error::Origin;
 use crate::flags::Flags;
 use crate::json::Json;
 use crate::load::Source;
+use crate::network_flags::NetworkFlags;
 
 /// Whether there is a network for containers that name none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -174,19 +175,24 @@ impl Network {
 pub(crate) fn network(source: &Source<'_>, flags: &Flags, errors: &mut Errors) -> Network {
     let file = source.file;
     let default = Network::default();
-    let on = |key: &str, default: bool| file.bool(key).unwrap_or(default);
+    let given = &flags.network;
+    let on = |key: &str, default: bool| given.switch(key).or(file.bool(key)).unwrap_or(default);
     let strings = |key: &str| -> Vec<String> {
-        let list = file.strings(key).unwrap_or_default();
+        let list = source.list(key, given.list(key));
         list.into_iter().map(|(_, text)| text.to_owned()).collect()
+    };
+    let origin = |key: &str| match given.given(key) {
+        Some(_) => Origin::Flag,
+        None => source.origin(key),
     };
     let mut host_gateway = Vec::new();
     host_gateway.extend(parsed::<IpAddr>(
-        source,
+        (source, given),
         "host-gateway-ip",
         "an IP address",
         errors,
     ));
-    host_gateway.extend(addresses(source, "host-gateway-ips", errors));
+    host_gateway.extend(addresses(source, "host-gateway-ips", &[], errors));
     let network = Network {
         bridge: match source.text("bridge", flags.bridge.as_ref()) {
             None | Some((_, "")) => Bridge::Own,
@@ -194,36 +200,60 @@ pub(crate) fn network(source: &Source<'_>, flags: &Flags, errors: &mut Errors) -
             Some((_, name)) => Bridge::Existing(name.to_owned()),
         },
         bip: parsed(
-            source,
+            (source, given),
             "bip",
             "an address with a prefix length, as 10.1.0.1/24",
             errors,
         ),
-        fixed_cidr: parsed(source, "fixed-cidr", "a subnet, as 10.1.0.0/24", errors),
-        fixed_cidr_v6: parsed(source, "fixed-cidr-v6", "a subnet, as fd00:1::/64", errors),
-        gateway: parsed(source, "default-gateway", "an IPv4 address", errors),
-        gateway_v6: parsed(source, "default-gateway-v6", "an IPv6 address", errors),
+        fixed_cidr: parsed(
+            (source, given),
+            "fixed-cidr",
+            "a subnet, as 10.1.0.0/24",
+            errors,
+        ),
+        fixed_cidr_v6: parsed(
+            (source, given),
+            "fixed-cidr-v6",
+            "a subnet, as fd00:1::/64",
+            errors,
+        ),
+        gateway: parsed(
+            (source, given),
+            "default-gateway",
+            "an IPv4 address",
+            errors,
+        ),
+        gateway_v6: parsed(
+            (source, given),
+            "default-gateway-v6",
+            "an IPv6 address",
+            errors,
+        ),
         icc: on("icc", true),
-        host_ip: parsed(source, "ip", "an IP address of this host", errors),
+        host_ip: parsed((source, given), "ip", "an IP address of this host", errors),
         forward: on("ip-forward", true),
         masquerade: on("ip-masq", true),
         rules: on("iptables", true),
         rules_v6: on("ip6tables", true),
         ipv6: on("ipv6", false),
-        mtu: mtu(source, default.mtu, errors),
+        mtu: mtu(
+            (origin("mtu"), given.mtu.or(file.int("mtu"))),
+            default.mtu,
+            errors,
+        ),
         proxy: on("userland-proxy", true),
-        pools: pools(source, errors),
+        pools: pools(source, &given.default_address_pools, errors),
         default_options: default_options(source, errors),
-        dns: addresses(source, "dns", errors),
+        dns: addresses(source, "dns", &given.dns, errors),
         dns_options: strings("dns-opts"),
         dns_search: strings("dns-search"),
         host_gateway,
     };
     if matches!(network.bridge, Bridge::Existing(_)) && network.bip.is_some() {
         errors.push(bad(
-            source.origin("bip"),
+            origin("bip"),
             "bip",
-            file.string("bip").unwrap_or_default(),
+            &network.bip.map(|bip| bip.to_string()).unwrap_or_default(),
             "You specified -b & --bip, mutually exclusive options. Please specify only one",
             "leave bridge or bip out",
         ));
@@ -232,7 +262,7 @@ pub(crate) fn network(source: &Source<'_>, flags: &Flags, errors: &mut Errors) -
         && !bip.trunc().contains(&fixed)
     {
         errors.push(bad(
-            source.origin("fixed-cidr"),
+            origin("fixed-cidr"),
             "fixed-cidr",
             &fixed.to_string(),
             "it is not in the subnet of the default bridge",
@@ -244,12 +274,12 @@ pub(crate) fn network(source: &Source<'_>, flags: &Flags, errors: &mut Errors) -
 
 /// A value that has a form of its own; empty is none.
 fn parsed<T: FromStr>(
-    source: &Source<'_>,
+    (source, given): (&Source<'_>, &NetworkFlags),
     key: &str,
     form: &str,
     errors: &mut Errors,
 ) -> Option<T> {
-    let (origin, text) = source.text(key, None)?;
+    let (origin, text) = source.text(key, given.text(key))?;
     if text.is_empty() {
         return None;
     }
@@ -266,13 +296,13 @@ fn parsed<T: FromStr>(
     value
 }
 
-fn addresses(source: &Source<'_>, key: &str, errors: &mut Errors) -> Vec<IpAddr> {
+fn addresses(source: &Source<'_>, key: &str, given: &[String], errors: &mut Errors) -> Vec<IpAddr> {
     let mut found = Vec::new();
-    for (line, text) in source.file.strings(key).unwrap_or_default() {
+    for (origin, text) in source.list(key, given) {
         match text.parse() {
             Ok(ip) => found.push(ip),
             Err(_) => errors.push(bad(
-                Origin::Line(line),
+                origin,
                 key,
                 text,
                 format!("{text} is not an ip address"),
@@ -283,14 +313,14 @@ fn addresses(source: &Source<'_>, key: &str, errors: &mut Errors) -> Vec<IpAddr>
     found
 }
 
-fn mtu(source: &Source<'_>, default: u32, errors: &mut Errors) -> u32 {
-    match source.file.int("mtu") {
+fn mtu((origin, given): (Origin, Option<i64>), default: u32, errors: &mut Errors) -> u32 {
+    match given {
         // As in Docker.
         None | Some(0) => default,
         Some(mtu) if MTU_RANGE.contains(&mtu) => u32::try_from(mtu).unwrap_or(default),
         Some(mtu) => {
             errors.push(bad(
-                source.origin("mtu"),
+                origin,
                 "mtu",
                 &mtu.to_string(),
                 format!("invalid MTU: {mtu}"),
@@ -301,11 +331,25 @@ fn mtu(source: &Source<'_>, default: u32, errors: &mut Errors) -> u32 {
     }
 }
 
-/// `[{"base": "10.10.0.0/16", "size": 24}]`.
-fn pools(source: &Source<'_>, errors: &mut Errors) -> Vec<Pool> {
+/// `[{"base": "10.10.0.0/16", "size": 24}]`, or flags `base=10.10.0.0/16,size=24`.
+fn pools(source: &Source<'_>, given: &[String], errors: &mut Errors) -> Vec<Pool> {
     const KEY: &str = "default-address-pools";
+    const ALLOWED: &str = "write {\"base\": a range such as \"10.10.0.0/16\", \"size\": the prefix length of each \
+                           network's subnet, not below that of base}";
     let mut found = Vec::new();
-    let Some(Json::List(items)) = source.file.json(KEY) else {
+    for text in given {
+        match pool_of_flag(text) {
+            Some(pool) => found.push(pool),
+            None => errors.push(bad(
+                Origin::Flag,
+                KEY,
+                text,
+                "it is no pool",
+                "write base=10.10.0.0/16,size=24: a range, and the prefix length of each network's subnet, not below that of base",
+            )),
+        }
+    }
+    let Some(Json::List(items)) = source.file.json(KEY).filter(|_| given.is_empty()) else {
         return found;
     };
     for item in items {
@@ -323,27 +367,40 @@ fn pools(source: &Source<'_>, errors: &mut Errors) -> Vec<Pool> {
                 (other, _) => unknown = Some(other),
             }
         }
-        let longest = |base: &IpNet| if base.addr().is_ipv4() { 32 } else { 128 };
-        match (base, size, unknown) {
-            (Some(base), Some(size), None)
-                if size >= base.prefix_len() && size <= longest(&base) =>
-            {
-                found.push(Pool {
-                    base: base.trunc(),
-                    size,
-                });
-            }
-            _ => errors.push(bad(
+        match pool(base, size).filter(|_| unknown.is_none()) {
+            Some(pool) => found.push(pool),
+            None => errors.push(bad(
                 Origin::Line(item.line),
                 KEY,
                 &item.value.go(),
                 "it is no pool",
-                "write {\"base\": a range such as \"10.10.0.0/16\", \"size\": the prefix length \
-                 of each network's subnet, not below that of base}",
+                ALLOWED,
             )),
         }
     }
     found
+}
+
+fn pool(base: Option<IpNet>, size: Option<u8>) -> Option<Pool> {
+    let (base, size) = (base?, size?);
+    let longest = if base.addr().is_ipv4() { 32 } else { 128 };
+    (base.prefix_len()..=longest).contains(&size).then(|| Pool {
+        base: base.trunc(),
+        size,
+    })
+}
+
+/// `base=10.10.0.0/16,size=24`.
+fn pool_of_flag(text: &str) -> Option<Pool> {
+    let (mut base, mut size) = (None, None);
+    for field in text.split(',') {
+        match field.split_once('=')? {
+            ("base", value) => base = Some(value.parse().ok()?),
+            ("size", value) => size = Some(value.parse().ok()?),
+            _ => return None,
+        }
+    }
+    pool(base, size)
 }
 
 /// `{"bridge": {"com.docker.network.driver.mtu": "1400"}}`.

@@ -191,10 +191,13 @@ pub(crate) async fn remove(
     request: &Request,
 ) -> Result<Reply, ApiError> {
     let query = &request.query;
+    if query.flag("link") {
+        daemon.remove_link(name).await?;
+        return Ok(reply::empty(StatusCode::NO_CONTENT));
+    }
     let options = RemoveOptions {
         force: query.flag("force"),
         volumes: query.flag("v"),
-        link: query.flag("link"),
         drop_undelivered: query.flag("dropUndelivered"),
     };
     let container = daemon.find(name)?;

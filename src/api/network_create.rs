@@ -60,8 +60,7 @@ struct ConfigFrom {
 struct Ipam {
     #[serde(deserialize_with = "null_default")]
     driver: String,
-    #[serde(deserialize_with = "null_default")]
-    options: BTreeMap<String, String>,
+    options: Option<BTreeMap<String, String>>,
     #[serde(deserialize_with = "null_default")]
     config: Vec<IpamConfig>,
 }

@@ -115,7 +115,7 @@ fn shown(network: &Network) -> Value {
         "EnableIPv6": network.ipv6,
         "IPAM": {
             "Driver": "default",
-            "Options": if network.is_predefined() { Value::Null } else { json!(network.ipam_options) },
+            "Options": network.ipam_options,
             "Config": pools,
         },
         "Internal": network.internal,
@@ -179,7 +179,7 @@ mod tests {
             ipv6: false,
             labels: BTreeMap::new(),
             options: BTreeMap::new(),
-            ipam_options: BTreeMap::new(),
+            ipam_options: None,
             pools: Vec::new(),
             chosen_subnet: false,
             interface: String::new(),

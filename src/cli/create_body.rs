@@ -384,7 +384,8 @@ fn networks(f: &ContainerFlags) -> Result<Networks, FlagError> {
                 }
             }
         }
-        if mode.is_none() {
+        let first = mode.is_none();
+        if first {
             aliases.extend(f.network_alias.iter().cloned());
             link_local.extend(f.link_local_ip.iter().cloned());
             for (key, value) in [("IPv4Address", &f.ip), ("IPv6Address", &f.ip6)] {
@@ -402,12 +403,14 @@ fn networks(f: &ContainerFlags) -> Result<Networks, FlagError> {
         if bare && items.len() == 1 {
             continue;
         }
+        // On networks of the user, links are those of the first endpoint, as Docker's CLI has it.
+        let links = first && !matches!(name, "default" | "bridge");
         if !link_local.is_empty() {
             ipam.insert("LinkLocalIPs".into(), json!(link_local));
         }
         let endpoint = json!({
             "IPAMConfig": if ipam.is_empty() { Value::Null } else { ipam.into() },
-            "Links": null,
+            "Links": if links { list(&f.link) } else { Value::Null },
             "Aliases": list(&aliases),
             "MacAddress": mac,
             "DriverOpts": null,

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::network_args::NetworkArgs;
+
 /// What was written on the command line; `None` and empty lists were not written.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct DaemonArgs {
@@ -56,9 +58,11 @@ pub(crate) struct DaemonArgs {
     /// Group for the unix socket
     #[arg(short = 'G', long, value_name = "GROUP")]
     pub(crate) group: Option<String>,
-    /// `none`: no network for containers that name none; there is no bridge to attach to yet
+    /// Existing bridge that containers are on when they name no network; none: they have loopback only
     #[arg(short, long, value_name = "NAME")]
     pub(crate) bridge: Option<String>,
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
     /// Default mode for containers' IPC: private or shareable
     #[arg(long, value_name = "MODE")]
     pub(crate) default_ipc_mode: Option<String>,

@@ -35,6 +35,7 @@ mod log_test;
 mod login;
 mod logs;
 mod mounts;
+mod network_args;
 mod network_create;
 mod networks;
 mod out;

@@ -49,6 +49,11 @@ impl Daemon {
                 ));
             }
         }
+        let short = &record.id[..12];
+        if network.is_user() && !wish.aliases.iter().any(|alias| alias == short) {
+            // As up to API 1.44; a container that was created there has it from its start on.
+            wish.aliases.push(short.to_owned());
+        }
         let is_in = |wish: &Wish| wish.network == network.name || wish.network == network.id;
         if record.networks.iter().any(is_in) {
             return Err(ApiError::forbidden(format!(
@@ -65,7 +70,7 @@ impl Daemon {
             None
         };
         container.inner().record.networks.push(wish);
-        self.save_networks(container).await?;
+        save_record(container).await?;
         if let Some(endpoint) = endpoint {
             self.rewrite_etc(container, &endpoint, true).await;
             self.network_event(&record.id, &network.id, "connect");
@@ -108,21 +113,22 @@ impl Daemon {
             .record
             .networks
             .retain(|wish| !is_in(wish));
-        self.save_networks(container).await?;
+        save_record(container).await?;
         if let Some(endpoint) = endpoint {
             self.rewrite_etc(container, &endpoint, false).await;
             self.network_event(&record.id, &network.id, "disconnect");
         }
         Ok(())
     }
+}
 
-    async fn save_networks(&self, container: &Arc<Container>) -> Result<(), ApiError> {
-        let _files = container.files.lock().await;
-        if container.inner().gone {
-            return Ok(());
-        }
-        try_write(container, container.record()).await
+/// Writes a container's record down; for one that was removed meanwhile there is nothing to do.
+pub(super) async fn save_record(container: &Arc<Container>) -> Result<(), ApiError> {
+    let _files = container.files.lock().await;
+    if container.inner().gone {
+        return Ok(());
     }
+    try_write(container, container.record()).await
 }
 
 fn check(mode: &str, network: &Network, container: &Container) -> Result<(), ApiError> {

@@ -10,11 +10,13 @@ use serde_json::Value;
 
 use super::create_check::{check, check_platform, complete, merge, one_network};
 use super::exit::blocking;
+use super::links::has_links;
 use super::{Container, Record, State, log_config, names, network, state, time, volumes};
 use crate::api::types::{ContainerConfig, HostConfig, null_default};
 use crate::daemon::{Daemon, host_name};
 use crate::errors::{ApiError, chain};
 use crate::image::Image;
+use crate::network::model::link_parts;
 use crate::runtime;
 
 /// Attempts at a made-up name that nobody has.
@@ -88,8 +90,9 @@ impl Daemon {
                 host.runtime
             )));
         }
-        for link in host.links.iter().flatten() {
-            let linked = link.split(':').next().unwrap_or_default();
+        let links = host.links.iter().flatten();
+        for link in links.filter(|_| has_links(&host.network_mode)) {
+            let (linked, _) = link_parts(link);
             if self.find(linked).is_err() {
                 return Err(ApiError::invalid(format!(
                     "could not get container for {linked}: No such container: {linked}"

@@ -200,7 +200,6 @@ impl Daemon {
         let options = RemoveOptions {
             force: true,
             volumes: true,
-            link: false,
             drop_undelivered: false,
         };
         let removed = self.remove(container, &container.id, options).await;

@@ -26,6 +26,7 @@ mod inspect;
 mod join;
 mod kill;
 mod last_words;
+mod links;
 mod list;
 mod log_check;
 mod log_config;

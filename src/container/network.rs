@@ -10,7 +10,7 @@ use super::exit::blocking;
 use super::{Container, Record, Status};
 use crate::api::types::{ContainerConfig, HostConfig};
 use crate::daemon::Daemon;
-use crate::errors::{ApiError, ErrorKind};
+use crate::errors::ApiError;
 use crate::network::model::{Driver, Endpoint, Network, Wish};
 use crate::network::{Create, Joined, Request, netlink, ports};
 use crate::runtime::{self, OwnNetwork, joined};
@@ -100,22 +100,7 @@ pub(crate) fn wish(network: &str, endpoint: &Value) -> Result<Wish, ApiError> {
                 .map_err(|_| ApiError::invalid(format!("invalid link-local IP address: {ip}")))
         })
         .collect::<Result<_, _>>()?;
-    if let Some(link) = list(&endpoint["Links"]).first() {
-        return Err(ApiError::invalid(format!(
-            "link {link} is not supported on networks: containers on one network find one another \
-             by name and alias"
-        )));
-    }
-    if let Some((key, _)) = endpoint["DriverOpts"]
-        .as_object()
-        .into_iter()
-        .flatten()
-        .next()
-    {
-        return Err(ApiError::invalid(format!(
-            "driver option {key} of an endpoint is not supported by the driver bridge"
-        )));
-    }
+    let options = endpoint["DriverOpts"].as_object();
     let hardware = text(&endpoint["MacAddress"]);
     Ok(Wish {
         network: network.to_owned(),
@@ -124,6 +109,8 @@ pub(crate) fn wish(network: &str, endpoint: &Value) -> Result<Wish, ApiError> {
         ipv6: six,
         link_local,
         mac: (!hardware.is_empty()).then(|| mac(&hardware)).transpose()?,
+        driver_opts: options.map(|map| map.iter().map(|(k, v)| (k.clone(), text(v))).collect()),
+        links: list(&endpoint["Links"]),
     })
 }
 
@@ -339,42 +326,11 @@ impl Daemon {
                 own.host_gateway = network.pools.iter().map(|pool| pool.gateway).collect();
             }
         }
-        own.links = self.links(record)?;
-        Ok(own)
-    }
-
-    /// Addresses and names of linked containers (`--link`), which must run.
-    fn links(&self, record: &Record) -> Result<Vec<(IpAddr, String)>, ApiError> {
-        let mut lines = Vec::new();
-        for link in record.host.links.iter().flatten() {
-            let (name, alias) = link.split_once(':').unwrap_or((link, link));
-            // Docker writes them down as `/db:/web/alias`.
-            let alias = alias.rsplit('/').next().unwrap_or(alias);
-            let other = self.find(name)?.record();
-            let sandbox = self.networks.sandbox(&other.id);
-            let address = sandbox
-                .iter()
-                .flat_map(|sandbox| &sandbox.endpoints)
-                .find_map(|e| {
-                    let network = self.networks.find(&e.network).ok()?;
-                    (network.name == "bridge").then_some(e.ipv4?.addr())
-                });
-            let Some(address) = address else {
-                return Err(ApiError::new(
-                    ErrorKind::System,
-                    format!(
-                        "Cannot link to a non running container: /{} AS /{}/{alias}",
-                        other.name, record.name
-                    ),
-                ));
-            };
-            let mut names = vec![alias.to_owned(), other.id[..12].to_owned()];
-            if other.name != alias {
-                names.push(other.name);
-            }
-            lines.push((address.into(), names.join(" ")));
+        for link in self.links(record)? {
+            own.links.push(link.line());
+            own.env.extend(link.environment());
         }
-        Ok(lines)
+        Ok(own)
     }
 
     /// Events of all networks that a container joins or leaves.
@@ -478,12 +434,15 @@ mod tests {
             "mine",
             &json!({
                 "IPAMConfig": {"IPv4Address": "10.0.0.5", "LinkLocalIPs": ["169.254.1.1"]},
-                "Aliases": ["web"], "MacAddress": "02:42:0a:00:00:05", "Links": null,
+                "Aliases": ["web"], "MacAddress": "02:42:0a:00:00:05",
+                "Links": ["db:database"], "DriverOpts": {"k": "v"},
             }),
         )
         .unwrap();
         assert_eq!(found.ipv4, Some(Ipv4Addr::new(10, 0, 0, 5)));
         assert_eq!(found.aliases, ["web"]);
+        assert_eq!(found.links, ["db:database"]);
+        assert_eq!(found.driver_opts.unwrap()["k"], "v");
         assert_eq!(found.mac, Some([2, 0x42, 10, 0, 0, 5]));
         for (bad, text) in [
             (
@@ -495,8 +454,6 @@ mod tests {
                 "invalid IPv6 address: 1.2.3.4",
             ),
             (json!({"MacAddress": "x"}), "x is not a valid mac address"),
-            (json!({"Links": ["a:b"]}), "link a:b is not supported"),
-            (json!({"DriverOpts": {"k": "v"}}), "driver option k"),
         ] {
             let error = wish("mine", &bad).unwrap_err();
             assert!(error.message.starts_with(text), "{error}");

@@ -131,9 +131,10 @@ fn one(
 ) -> Value {
     let user = network.is_some_and(Network::is_user);
     let mut aliases = wish.aliases.clone();
-    if user {
-        // Up to API 1.44.
-        aliases.push(record.id[..12].to_owned());
+    let short = &record.id[..12];
+    if user && record.state.started_ns.is_some() && !aliases.iter().any(|alias| alias == short) {
+        // Up to API 1.44, from its first start on.
+        aliases.push(short.to_owned());
     }
     let mut ipam = Map::new();
     if let Some(ip) = wish.ipv4 {
@@ -147,14 +148,16 @@ fn one(
     }
     let mut shown = json!({
         "IPAMConfig": if ipam.is_empty() { Value::Null } else { ipam.into() },
-        "Links": null,
+        "Links": if wish.links.is_empty() { Value::Null } else { json!(wish.links) },
         "Aliases": if aliases.is_empty() { Value::Null } else { json!(aliases) },
-        "MacAddress": "",
-        "DriverOpts": null,
+        "DriverOpts": wish.driver_opts,
         "NetworkID": network.map(|network| network.id.as_str()).unwrap_or_default(),
     });
     for (key, value) in endpoint_fields(endpoint) {
         shown[key] = value;
+    }
+    if let (None, Some(mac)) = (endpoint, wish.mac) {
+        shown["MacAddress"] = mac_text(mac).into();
     }
     shown
 }

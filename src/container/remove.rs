@@ -15,7 +15,6 @@ pub(crate) struct RemoveOptions {
     pub(crate) force: bool,
     /// With its anonymous volumes.
     pub(crate) volumes: bool,
-    pub(crate) link: bool,
     /// Records that were not delivered are given up.
     pub(crate) drop_undelivered: bool,
 }
@@ -33,11 +32,6 @@ impl Daemon {
         asked: &str,
         options: RemoveOptions,
     ) -> Result<(), ApiError> {
-        if options.link {
-            return Err(ApiError::invalid(format!(
-                "cannot remove the link {asked}: container links do not exist"
-            )));
-        }
         if container.inner().record.state.status == Status::Removing {
             return Err(ApiError::conflict(format!(
                 "removal of container {asked} is already in progress"

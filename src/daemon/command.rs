@@ -131,6 +131,7 @@ fn flags(args: &DaemonArgs) -> Flags {
         hosts: args.hosts.clone(),
         group: args.group.clone(),
         bridge: args.bridge.clone(),
+        network: args.network.flags(),
         default_ipc_mode: args.default_ipc_mode.clone(),
         default_cgroupns_mode: args.default_cgroupns_mode.clone(),
         log_driver: args.log_driver.clone(),

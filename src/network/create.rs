@@ -25,7 +25,7 @@ pub(crate) struct Create {
     pub(crate) name: String,
     pub(crate) driver: String,
     pub(crate) ipam_driver: String,
-    pub(crate) ipam_options: BTreeMap<String, String>,
+    pub(crate) ipam_options: Option<BTreeMap<String, String>>,
     pub(crate) pools: Vec<WantedPool>,
     pub(crate) ipv6: bool,
     pub(crate) internal: bool,
@@ -265,15 +265,6 @@ fn check(wanted: &Create) -> Result<(), ApiError> {
     if wanted.name.trim().is_empty() {
         return Err(ApiError::invalid("invalid name: name is empty"));
     }
-    let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
-    if !wanted.name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        || !wanted.name.chars().all(good)
-    {
-        return Err(ApiError::invalid(format!(
-            "invalid network name ({}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed",
-            wanted.name
-        )));
-    }
     match wanted.driver.as_str() {
         "" | "default" | "bridge" => {}
         "host" | "null" => {
@@ -295,7 +286,7 @@ fn check(wanted: &Create) -> Result<(), ApiError> {
             wanted.ipam_driver
         )));
     }
-    if let Some(key) = wanted.ipam_options.keys().next() {
+    if let Some((key, _)) = wanted.ipam_options.iter().flatten().next() {
         return Err(refused(&format!("IPAM option {key}")));
     }
     if wanted.ingress {
@@ -354,6 +345,9 @@ mod tests {
             check(&wanted)
         };
         assert!(wanted(|_| {}).is_ok());
+        // As in Docker: any name but a blank one.
+        assert!(wanted(|w| w.name = "test 01".into()).is_ok());
+        assert!(wanted(|w| w.name = "  ".into()).is_err());
         type Case = (fn(&mut Create), u16, &'static str);
         let cases: [Case; 7] = [
             (

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::model::{Driver, Endpoint, Network, SANDBOX_VERSION, Sandbox, Wish};
+use super::model::{Driver, Endpoint, Network, SANDBOX_VERSION, Sandbox, Wish, link_parts};
 use super::namespace::{self, sysctl};
 use super::netlink::{self, Link, Netlink, Pair, PortFlags};
 use super::ports::{Held, Holder, PortWish};
@@ -408,6 +408,7 @@ impl State {
             gateway_v6: None,
             link_local: wish.link_local.clone(),
             names: Vec::new(),
+            links: Vec::new(),
             fixed: wish.ipv4.is_some() || wish.ipv6.is_some() || wish.mac.is_some(),
         };
         if network.driver != Driver::Bridge {
@@ -452,6 +453,9 @@ impl State {
         endpoint.interface = format!("{prefix}{number}");
         endpoint.host_interface = format!("tfv{}", &endpoint.id[..10]);
         if network.is_user() {
+            let owned = |(name, alias): (&str, &str)| (alias.to_owned(), name.to_owned());
+            let links = wish.links.iter().map(|link| owned(link_parts(link)));
+            endpoint.links = links.collect();
             endpoint.names = wish.aliases.clone();
             for name in [sandbox.name.as_str(), &sandbox.container[..12]] {
                 if !endpoint.names.iter().any(|other| other == name) {

@@ -283,7 +283,7 @@ impl Networks {
                 ipv6: false,
                 labels: BTreeMap::new(),
                 options: BTreeMap::new(),
-                ipam_options: BTreeMap::new(),
+                ipam_options: None,
                 pools: Vec::new(),
                 chosen_subnet: false,
                 interface: String::new(),

@@ -86,8 +86,9 @@ pub(crate) struct Network {
     pub(crate) labels: BTreeMap<String, String>,
     #[serde(default)]
     pub(crate) options: BTreeMap<String, String>,
+    /// As they were given; `None`: not at all.
     #[serde(default)]
-    pub(crate) ipam_options: BTreeMap<String, String>,
+    pub(crate) ipam_options: Option<BTreeMap<String, String>>,
     #[serde(default)]
     pub(crate) pools: Vec<Pool>,
     /// The user chose the subnet: addresses in it may be asked for.
@@ -248,6 +249,20 @@ pub(crate) struct Wish {
     pub(crate) link_local: Vec<IpAddr>,
     #[serde(default)]
     pub(crate) mac: Option<[u8; 6]>,
+    /// Shown, and without effect: Docker's bridge has no options of endpoints either.
+    #[serde(default)]
+    pub(crate) driver_opts: Option<BTreeMap<String, String>>,
+    /// `name:alias`: names of others that this container alone knows.
+    #[serde(default)]
+    pub(crate) links: Vec<String>,
+}
+
+/// Name and alias of a link, as `db:database` or `db` (docs: `docker run --link`).
+pub(crate) fn link_parts(link: &str) -> (&str, &str) {
+    let (name, alias) = link.split_once(':').unwrap_or((link, link));
+    // Docker writes those of the default network down as `/db:/web/alias`.
+    let last = |text| str::rsplit(text, '/').next().unwrap_or(text);
+    (last(name), last(alias))
 }
 
 /// A container's place in a network, while it runs.
@@ -274,6 +289,9 @@ pub(crate) struct Endpoint {
     /// What others on the network find it by.
     #[serde(default)]
     pub(crate) names: Vec<String>,
+    /// Links: alias and name, for this container alone.
+    #[serde(default)]
+    pub(crate) links: Vec<(String, String)>,
 }
 
 /// Transport of a port.

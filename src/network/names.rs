@@ -48,6 +48,9 @@ pub(super) struct Client {
     pub(super) servers: Vec<IpAddr>,
     /// One of its networks leads outside, so that it may ask for other names.
     pub(super) outside: bool,
+    /// Names that it alone knows, by network.
+    #[serde(default)]
+    pub(super) links: BTreeMap<String, BTreeMap<String, Vec<IpAddr>>>,
 }
 
 /// What it answers: ports for UDP and TCP, by sandbox.
@@ -113,6 +116,7 @@ impl Networks {
                     servers => servers.to_vec(),
                 },
                 outside: state.way_out(sandbox).is_some(),
+                links: BTreeMap::new(),
             };
             for endpoint in &sandbox.endpoints {
                 let Some(network) = state.network(&endpoint.network).filter(|n| n.is_user()) else {
@@ -136,6 +140,23 @@ impl Networks {
             }
             if !client.networks.is_empty() {
                 table.clients.insert(sandbox.id.clone(), client);
+            }
+        }
+        // Once all names are known.
+        for sandbox in state.sandboxes.values() {
+            let Some(client) = table.clients.get_mut(&sandbox.id) else {
+                continue;
+            };
+            for endpoint in &sandbox.endpoints {
+                let Some(names) = table.networks.get(&endpoint.network) else {
+                    continue;
+                };
+                for (alias, name) in &endpoint.links {
+                    if let Some(addresses) = names.get(&name.to_ascii_lowercase()) {
+                        let own = client.links.entry(endpoint.network.clone()).or_default();
+                        own.insert(alias.to_ascii_lowercase(), addresses.clone());
+                    }
+                }
             }
         }
         table

@@ -269,13 +269,14 @@ fn answers(table: &Table, client: &Client, question: &Question) -> Option<Vec<An
         let name = networks.find_map(|names| names.get(&ip))?;
         return Some(vec![Answer::Name(name.clone())]);
     }
-    let networks = client
-        .networks
-        .iter()
-        .filter_map(|id| table.networks.get(id));
+    // On each network, what the container alone knows comes first.
+    let known_on = |id: &String| {
+        let own = client.links.get(id).and_then(|own| own.get(&question.name));
+        own.or_else(|| table.networks.get(id)?.get(&question.name))
+    };
     let mut found: Vec<IpAddr> = Vec::new();
     let mut known = false;
-    for addresses in networks.filter_map(|names| names.get(&question.name)) {
+    for addresses in client.networks.iter().filter_map(known_on) {
         known = true;
         for ip in addresses {
             let wanted = match ip {

@@ -74,7 +74,7 @@ pub(crate) fn exec_process(input: &ExecInput<'_>) -> Result<Value, RuntimeError>
         .find_map(|e| e.as_str()?.strip_prefix("HOSTNAME="))
         .unwrap_or_default()
         .to_owned();
-    process["env"] = json!(spec::environment(&config, &hostname, &user));
+    process["env"] = json!(spec::environment(&config, &[], &hostname, &user));
     process["cwd"] = json!(spec::working_dir(&config)?);
     process["args"] = json!(input.args);
     process["terminal"] = json!(input.tty);

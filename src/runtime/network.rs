@@ -48,6 +48,8 @@ pub(crate) struct OwnNetwork {
     pub(crate) addresses: Vec<IpAddr>,
     /// Lines for `/etc/hosts`: addresses and names of linked containers.
     pub(crate) links: Vec<(IpAddr, String)>,
+    /// Variables that tell of linked containers.
+    pub(crate) env: Vec<String>,
     /// What `host-gateway` means.
     pub(crate) host_gateway: Vec<IpAddr>,
     /// Who answers for names; empty: the host's servers, as far as they can be reached.

@@ -134,11 +134,13 @@ pub(crate) fn prepare(input: &SpecInput<'_>) -> Result<Prepared, RuntimeError> {
         args.splice(0..0, [INIT_PATH.to_owned(), "--".to_owned()]);
     }
 
+    let linked = input.shared.own.as_ref().map(|own| own.env.as_slice());
+    let linked = linked.unwrap_or_default();
     let mut process = json!({
         "terminal": config.tty,
         "user": {"uid": user.uid, "gid": user.gid, "additionalGids": user.groups},
         "args": args,
-        "env": environment(config, &hostname, &user),
+        "env": environment(config, linked, &hostname, &user),
         "cwd": working_dir(config)?,
         "capabilities": capabilities(&caps, &user),
         "oomScoreAdj": host.oom_score_adj,
@@ -280,10 +282,11 @@ fn check_working_dir(rootfs: &Rootfs, config: &ContainerConfig) -> Result<(), Ru
     }
 }
 
-/// Docker's variables, then the container's; a later one replaces an earlier, one without `=`
+/// Docker's variables, those of linked containers, then the container's; a later one replaces an earlier, one without `=`
 /// removes it. `HOME` comes from passwd unless it is set to something.
 pub(super) fn environment(
     config: &ContainerConfig,
+    linked: &[String],
     hostname: &str,
     user: &ExecUser,
 ) -> Vec<String> {
@@ -294,7 +297,7 @@ pub(super) fn environment(
     fn key(entry: &str) -> &str {
         entry.split_once('=').map_or(entry, |(key, _)| key)
     }
-    for entry in &config.env {
+    for entry in linked.iter().chain(&config.env) {
         let place = out.iter().position(|e| key(e) == key(entry));
         match (place, entry.contains('=')) {
             (Some(n), true) => out[n].clone_from(entry),
@@ -494,18 +497,18 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(
-            environment(&config, "web", &user),
+            environment(&config, &[], "web", &user),
             [DEFAULT_PATH, "TERM=vt100", "A=2=3", "HOME=/root"]
         );
         config.env = vec!["PATH=/x".into(), "HOME=/y".into()];
         config.tty = false;
         assert_eq!(
-            environment(&config, "web", &user),
+            environment(&config, &[], "web", &user),
             ["PATH=/x", "HOSTNAME=web", "HOME=/y"]
         );
         config.env = vec!["HOME=".into()];
         assert_eq!(
-            environment(&config, "web", &user),
+            environment(&config, &[], "web", &user),
             [DEFAULT_PATH, "HOSTNAME=web", "HOME=/root"]
         );
     }

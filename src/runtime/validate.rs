@@ -156,13 +156,12 @@ fn check_shared_network(config: &ContainerConfig, host: &HostConfig) -> Result<(
 
 fn refuse_unbuilt(host: &HostConfig) -> Result<(), RuntimeError> {
     let refuse = |what: String, hint| Err(RuntimeError::NotBuilt { what, hint });
-    let default = matches!(host.network_mode.as_str(), "" | "default" | "bridge");
     if let Some(link) = host.links.iter().flatten().next()
-        && !default
+        && matches!(host.network_mode.as_str(), "host" | "none")
     {
         return refuse(
-            format!("link {link} outside of the default network"),
-            "on networks of your own, containers find one another by name",
+            format!("link {link} with --network {}", host.network_mode),
+            "linked containers reach each other by a network, so name one or leave it out",
         );
     }
     if host.storage_opt.iter().flatten().next().is_some() {

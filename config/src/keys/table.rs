@@ -193,7 +193,7 @@ pub const KEYS: &[Key] = &[
     used(
         "bip",
         Kind::Str,
-        "",
+        "--bip",
         "",
         "address of the default bridge with its prefix length: `10.1.0.1/24`",
     )
@@ -202,7 +202,7 @@ pub const KEYS: &[Key] = &[
     used(
         "fixed-cidr",
         Kind::Str,
-        "",
+        "--fixed-cidr",
         "",
         "part of the default network's subnet that containers get addresses from",
     )
@@ -210,7 +210,7 @@ pub const KEYS: &[Key] = &[
     used(
         "fixed-cidr-v6",
         Kind::Str,
-        "",
+        "--fixed-cidr-v6",
         "",
         "IPv6 subnet of the default network; turns `ipv6` on",
     )
@@ -218,7 +218,7 @@ pub const KEYS: &[Key] = &[
     used(
         "default-gateway",
         Kind::Str,
-        "",
+        "--default-gateway",
         "",
         "gateway of containers on the default network, if it is not the bridge",
     )
@@ -226,7 +226,7 @@ pub const KEYS: &[Key] = &[
     used(
         "default-gateway-v6",
         Kind::Str,
-        "",
+        "--default-gateway-v6",
         "",
         "the same for IPv6",
     )
@@ -234,7 +234,7 @@ pub const KEYS: &[Key] = &[
     used(
         "icc",
         Kind::Bool,
-        "",
+        "--icc",
         "true",
         "containers on the default network reach one another",
     )
@@ -242,7 +242,7 @@ pub const KEYS: &[Key] = &[
     used(
         "ip",
         Kind::Str,
-        "",
+        "--ip",
         "",
         "host address of published ports that name none",
     )
@@ -251,7 +251,7 @@ pub const KEYS: &[Key] = &[
     used(
         "ip-forward",
         Kind::Bool,
-        "",
+        "--ip-forward",
         "true",
         "the daemon turns on the kernel's forwarding where a network needs it",
     )
@@ -259,7 +259,7 @@ pub const KEYS: &[Key] = &[
     used(
         "ip-masq",
         Kind::Bool,
-        "",
+        "--ip-masq",
         "true",
         "connections from the default network to others have the host's address",
     )
@@ -267,7 +267,7 @@ pub const KEYS: &[Key] = &[
     used(
         "iptables",
         Kind::Bool,
-        "",
+        "--iptables",
         "true",
         "the daemon sets packet filter rules, in a table of its own (nftables); without them nothing is masqueraded or kept apart, and ports are published by the proxy alone",
     )
@@ -275,7 +275,7 @@ pub const KEYS: &[Key] = &[
     used(
         "ip6tables",
         Kind::Bool,
-        "",
+        "--ip6tables",
         "true",
         "the same for IPv6",
     )
@@ -283,7 +283,7 @@ pub const KEYS: &[Key] = &[
     used(
         "ipv6",
         Kind::Bool,
-        "",
+        "--ipv6",
         "false",
         "the default network has IPv6 as well",
     )
@@ -291,7 +291,7 @@ pub const KEYS: &[Key] = &[
     used(
         "mtu",
         Kind::Int,
-        "",
+        "--mtu",
         "1500",
         "largest frame on the default network",
     )
@@ -299,7 +299,7 @@ pub const KEYS: &[Key] = &[
     used(
         "userland-proxy",
         Kind::Bool,
-        "",
+        "--userland-proxy",
         "true",
         "a process for each container with published ports answers on loopback; without it the ports are held only, and IPv6 loopback is not served",
     )
@@ -307,7 +307,7 @@ pub const KEYS: &[Key] = &[
     used(
         "default-address-pools",
         Kind::Objects,
-        "",
+        "--default-address-pool base=range,size=bits",
         "",
         "ranges that networks get their subnets from",
     )
@@ -326,7 +326,7 @@ pub const KEYS: &[Key] = &[
     used(
         "dns",
         Kind::Strings,
-        "",
+        "--dns",
         "[]",
         "name servers of containers that name none",
     )
@@ -335,7 +335,7 @@ pub const KEYS: &[Key] = &[
     used(
         "dns-opts",
         Kind::Strings,
-        "",
+        "--dns-opt",
         "[]",
         "options for `resolv.conf` of containers that name none",
     )
@@ -343,7 +343,7 @@ pub const KEYS: &[Key] = &[
     used(
         "dns-search",
         Kind::Strings,
-        "",
+        "--dns-search",
         "[]",
         "search domains of containers that name none",
     )
@@ -351,7 +351,7 @@ pub const KEYS: &[Key] = &[
     used(
         "host-gateway-ip",
         Kind::Str,
-        "",
+        "--host-gateway-ip",
         "",
         "what `host-gateway` in `--add-host` means",
     )
