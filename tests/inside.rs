@@ -177,7 +177,7 @@ fn a_container_sees_what_it_sees_with_runc() {
             "--shm-size",
             "1m",
             "-v",
-            "/usr/share:/data:ro,rslave",
+            "/usr/share:/data:ro,rprivate",
             "--device",
             "/dev/null:/dev/other:r",
             "--cap-add",

@@ -253,11 +253,13 @@ async fn unknown_paths_swarm_and_what_is_not_built() {
             .message()
             .starts_with("This node is not a swarm manager.")
     );
-    let changes = server.get("/containers/x/changes").await;
-    assert_eq!(changes.status, 501);
+    let build =
+        b"POST /build HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    let build = server.raw(build).await;
+    assert_eq!(build.status, 501);
     assert_eq!(
-        changes.message(),
-        "GET /containers/{name}/changes is not built in this version of Taffrail"
+        build.message(),
+        "POST /build is not built in this version of Taffrail"
     );
     let old = server.get("/v1.1/containers/x/json").await;
     assert_eq!(old.status, 400);

@@ -1,5 +1,6 @@
 //! The connection to the keeper, which is started again whenever it is gone.
 
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -80,8 +81,15 @@ impl Keeper {
             // One that was started may have died before it could be reached, or have found the root
             // still held by one that was dying.
             if started.is_none_or(|at| at.elapsed() > START_AGAIN) {
-                started = Some(tokio::time::Instant::now());
-                self.start()?;
+                match self.start() {
+                    Ok(()) => started = Some(tokio::time::Instant::now()),
+                    // The program was copied just now, and a process that another thread was making
+                    // at that moment has it open for writing until it executes its own.
+                    Err(SupervisorError::Spawn(error))
+                        if error.kind() == io::ErrorKind::ExecutableFileBusy
+                            && tokio::time::Instant::now() < deadline => {}
+                    Err(error) => return Err(error),
+                }
             }
             if tokio::time::Instant::now() > deadline {
                 return Err(self.silent());
