@@ -15,13 +15,14 @@ use crate::errors::ApiError;
 
 /// An image of a container. The container stands still meanwhile unless `pause` is false.
 pub(crate) async fn commit(daemon: &Arc<Daemon>, request: &mut Request) -> Result<Reply, ApiError> {
-    let config: Option<ContainerConfig> = request.json().await?;
+    // Clients send `null`, too.
+    let config: Option<Option<ContainerConfig>> = request.json().await?;
     let query = &request.query;
     let container = daemon.find(query.text("container"))?;
     let text = |key: &str| query.text(key).to_owned();
     let options = CommitOptions {
         pause: query.some("pause").is_none() || query.flag("pause"),
-        config: config.unwrap_or_default(),
+        config: config.flatten().unwrap_or_default(),
         changes: query.all("changes"),
         author: text("author"),
         comment: text("comment"),

@@ -53,6 +53,9 @@ pub(crate) async fn create(daemon: &Arc<Daemon>, request: &mut Request) -> Resul
     if request.version < version::PRIVATE_IPC && body.host.ipc_mode.is_empty() {
         "shareable".clone_into(&mut body.host.ipc_mode);
     }
+    if request.version < version::PIDS_LIMIT {
+        body.host.pids_limit = None;
+    }
     if request.version < version::VOLUME_RULES {
         forget_later_options(&mut body.host);
     }

@@ -62,7 +62,10 @@ pub(crate) async fn start(
     id: &str,
     mut request: Request,
 ) -> Result<Answer, ApiError> {
-    let body: StartBody = request.json().await?.unwrap_or_default();
+    let body: StartBody = request
+        .json()
+        .await?
+        .ok_or_else(|| ApiError::invalid("invalid JSON: got EOF while reading request body"))?;
     let detach = body.detach == Some(true);
     let start = ExecStart {
         detach,

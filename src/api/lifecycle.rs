@@ -10,6 +10,7 @@ use super::reply::{self, Reply};
 use super::request::Request;
 use super::time;
 use super::types::HostConfig;
+use super::version;
 use crate::daemon::Daemon;
 use crate::errors::ApiError;
 
@@ -60,10 +61,13 @@ pub(crate) async fn update(
     name: &str,
     request: &mut Request,
 ) -> Result<Reply, ApiError> {
-    let given: HostConfig = request
+    let mut given: HostConfig = request
         .json()
         .await?
         .ok_or_else(|| ApiError::invalid("invalid JSON: got EOF while reading request body"))?;
+    if request.version < version::PIDS_LIMIT {
+        given.pids_limit = None;
+    }
     let container = daemon.find(name)?;
     let warnings = daemon.update(&container, given).await?;
     // As Docker has it: no list where there is nothing to say.

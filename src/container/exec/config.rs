@@ -23,7 +23,8 @@ pub(crate) struct ExecConfig {
     pub(crate) attach_stdout: bool,
     #[serde(deserialize_with = "or_default")]
     pub(crate) attach_stderr: bool,
-    #[serde(deserialize_with = "or_default")]
+    /// docker-py writes it small; Go's decoder does not look at case.
+    #[serde(alias = "detachKeys", deserialize_with = "or_default")]
     pub(crate) detach_keys: String,
     /// `NAME=VALUE`, after the container's own.
     #[serde(deserialize_with = "or_default")]
