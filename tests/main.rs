@@ -31,6 +31,7 @@ mod kill_daemon;
 mod kill_monitor;
 mod last_words;
 mod lifecycle;
+mod links;
 mod log_check;
 mod logs_kept;
 mod logs_read;

@@ -7,7 +7,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -23,6 +23,8 @@ pub(crate) struct BridgeRules {
     pub(crate) subnets: Vec<ipnet::IpNet>,
     pub(crate) internal: bool,
     pub(crate) masquerade: bool,
+    /// The address that outgoing IPv4 connections have then; `None`: as the kernel chooses.
+    pub(crate) source: Option<Ipv4Addr>,
 }
 
 /// A published port in the rules.
@@ -148,9 +150,13 @@ impl Rules {
                     ipnet::IpNet::V6(_) => continue,
                 };
                 if bridge.masquerade && !bridge.internal {
+                    let change = match bridge.source {
+                        Some(ip) if subnet.addr().is_ipv4() => format!("snat ip to {ip}"),
+                        _ => "masquerade".to_owned(),
+                    };
                     let _ = writeln!(
                         out,
-                        "{family} saddr {subnet} oifname != \"{name}\" masquerade"
+                        "{family} saddr {subnet} oifname != \"{name}\" {change}"
                     );
                 }
                 // A container that calls its own or a neighbour's published port.
@@ -254,11 +260,13 @@ mod tests {
             subnets: vec![subnet.parse().unwrap()],
             internal,
             masquerade: true,
+            source: (name == "br-c").then_some(Ipv4Addr::new(192, 0, 2, 1)),
         };
         Rules {
             bridges: vec![
                 bridge("br-a", "10.1.0.0/24", false),
                 bridge("br-b", "fd00::/64", true),
+                bridge("br-c", "10.2.0.0/24", false),
             ],
             ports: vec![PortRules {
                 interface: "br-a".to_owned(),
@@ -282,6 +290,7 @@ mod tests {
             "flush table inet t",
             "iifname != \"br-a\" meta nfproto ipv4 tcp dport 8080 dnat ip to 10.1.0.2:80",
             "ip saddr 10.1.0.0/24 oifname != \"br-a\" masquerade",
+            "ip saddr 10.2.0.0/24 oifname != \"br-c\" snat ip to 192.0.2.1",
             "iifname \"br-b\" drop",
             "oifname \"br-a\" drop",
         ] {

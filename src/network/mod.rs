@@ -337,6 +337,7 @@ impl Networks {
                 subnets: network.pools.iter().map(|pool| pool.subnet).collect(),
                 internal: network.internal,
                 masquerade: network.bridge_options().masquerade,
+                source: network.bridge_options().source,
             });
         }
         for sandbox in state.sandboxes.values() {

@@ -20,11 +20,13 @@ pub(crate) mod option {
     pub(crate) const HOST_IP: &str = "com.docker.network.bridge.host_binding_ipv4";
     /// It is the network of containers that name none. Shown, not settable.
     pub(crate) const DEFAULT: &str = "com.docker.network.bridge.default_bridge";
+    /// Address that outgoing IPv4 connections have, where it is not the host's own choice.
+    pub(crate) const SOURCE: &str = "com.docker.network.host_ipv4";
     pub(crate) const MTU: &str = "com.docker.network.driver.mtu";
     /// First letters of the interface in the container.
     pub(crate) const PREFIX: &str = "com.docker.network.container_iface_prefix";
 
-    pub(crate) const SETTABLE: &[&str] = &[NAME, ICC, MASQUERADE, HOST_IP, MTU, PREFIX];
+    pub(crate) const SETTABLE: &[&str] = &[NAME, ICC, MASQUERADE, HOST_IP, SOURCE, MTU, PREFIX];
 }
 
 /// Longest name of an interface.
@@ -109,6 +111,7 @@ pub(crate) struct BridgeOptions {
     pub(crate) icc: bool,
     pub(crate) masquerade: bool,
     pub(crate) host_ip: Option<IpAddr>,
+    pub(crate) source: Option<Ipv4Addr>,
     pub(crate) mtu: u32,
     pub(crate) prefix: String,
 }
@@ -124,6 +127,7 @@ impl BridgeOptions {
             icc: true,
             masquerade: true,
             host_ip: None,
+            source: None,
             mtu: taffrail_config::DEFAULT_MTU,
             prefix: "eth".to_owned(),
         };
@@ -150,6 +154,12 @@ impl BridgeOptions {
                 option::HOST_IP => {
                     let ip = value.parse().map_err(|_| bad("an IP address"))?;
                     parsed.host_ip = Some(ip);
+                }
+                option::SOURCE => {
+                    let ip = value
+                        .parse()
+                        .map_err(|_| bad("an IPv4 address of this host"))?;
+                    parsed.source = Some(ip);
                 }
                 option::MTU => {
                     let mtu = value.parse().ok().filter(|mtu| MTU_RANGE.contains(mtu));
@@ -192,6 +202,7 @@ impl Network {
             icc: true,
             masquerade: true,
             host_ip: None,
+            source: None,
             mtu: taffrail_config::DEFAULT_MTU,
             prefix: "eth".to_owned(),
         })
@@ -378,6 +389,7 @@ mod tests {
             (option::NAME, "longer-than-fifteen"),
             (option::PREFIX, "lo"),
             (option::HOST_IP, "localhost"),
+            (option::SOURCE, "::1"),
             ("com.example.x", "1"),
         ] {
             let error = parse(key, value).unwrap_err();
