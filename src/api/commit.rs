@@ -22,7 +22,7 @@ pub(crate) async fn commit(daemon: &Arc<Daemon>, request: &mut Request) -> Resul
     let text = |key: &str| query.text(key).to_owned();
     let options = CommitOptions {
         pause: query.some("pause").is_none() || query.flag("pause"),
-        config: config.flatten().unwrap_or_default(),
+        config: config.flatten(),
         changes: query.all("changes"),
         author: text("author"),
         comment: text("comment"),

@@ -53,6 +53,9 @@ pub(crate) async fn create(daemon: &Arc<Daemon>, request: &mut Request) -> Resul
     if request.version < version::PRIVATE_IPC && body.host.ipc_mode.is_empty() {
         "shareable".clone_into(&mut body.host.ipc_mode);
     }
+    if request.version < version::CGROUPNS && body.host.cgroupns_mode.is_empty() {
+        "host".clone_into(&mut body.host.cgroupns_mode);
+    }
     if request.version < version::PIDS_LIMIT {
         body.host.pids_limit = None;
     }

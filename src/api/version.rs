@@ -24,6 +24,8 @@ pub(crate) const CONSOLE_SIZE: ApiVersion = ApiVersion::new(1, 42);
 pub(crate) const WAIT_CONDITION: ApiVersion = ApiVersion::new(1, 30);
 /// `IpcMode` is `private` where nothing is said from here on; before, `shareable`.
 pub(crate) const PRIVATE_IPC: ApiVersion = ApiVersion::new(1, 40);
+/// `CgroupnsMode` is the daemon's default where nothing is said from here on; before, `host`.
+pub(crate) const CGROUPNS: ApiVersion = ApiVersion::new(1, 41);
 /// `PidsLimit` counts from here on.
 pub(crate) const PIDS_LIMIT: ApiVersion = ApiVersion::new(1, 40);
 /// Mount options of another type are refused, and `volumes/prune` takes anonymous volumes alone, from

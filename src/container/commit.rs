@@ -17,7 +17,7 @@ pub(crate) struct CommitOptions {
     /// The container stands still meanwhile, if it runs.
     pub(crate) pause: bool,
     /// Settings that replace the container's.
-    pub(crate) config: ContainerConfig,
+    pub(crate) config: Option<ContainerConfig>,
     /// Dockerfile instructions on top of them.
     pub(crate) changes: Vec<String>,
     pub(crate) author: String,
@@ -48,7 +48,9 @@ impl Daemon {
                 container.id
             )));
         }
-        let mut config = image::apply_changes(options.config, &options.changes)?;
+        // Instructions see the container's variables only where no settings were given, as in Docker.
+        let given = options.config.unwrap_or_else(|| record.config.clone());
+        let mut config = image::apply_changes(given, &options.changes)?;
         merge(&mut config, &record.config);
         let name = match options.repo.as_str() {
             "" => String::new(),
