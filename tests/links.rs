@@ -37,6 +37,11 @@ fn a_link_is_told_in_hosts_and_variables_until_it_is_removed() {
     let create = format!("create --name web --link db:my-db {image} sh -c");
     let words = create.split_whitespace().chain(["env; cat /etc/hosts"]);
     daemon.docker(words).output().ok();
+    let links = || daemon.inspect("web")["HostConfig"]["Links"].clone();
+    assert_eq!(links(), json!(["/db:/web/my-db"]));
+    // A link is the container's, whatever it is called.
+    ok(&daemon, "rename db store");
+    assert_eq!(links(), json!(["/store:/web/my-db"]));
     let said = ok(&daemon, "start -a web");
     for line in [
         format!("MY_DB_PORT=tcp://{ip}:5432"),
@@ -44,7 +49,7 @@ fn a_link_is_told_in_hosts_and_variables_until_it_is_removed() {
         "MY_DB_PORT_5432_TCP_PORT=5432".to_owned(),
         "MY_DB_NAME=/web/my-db".to_owned(),
         "MY_DB_ENV_FOO=1".to_owned(),
-        format!("{ip}\tmy-db {} db", &id[..12]),
+        format!("{ip}\tmy-db {} store", &id[..12]),
     ] {
         assert!(said.lines().any(|one| one == line), "{line}: {said}");
     }
@@ -54,13 +59,14 @@ fn a_link_is_told_in_hosts_and_variables_until_it_is_removed() {
     let no = daemon.docker(["rm", "--link", "web/db"]).output();
     assert!(no.err().contains("No such container: web/db"));
     ok(&daemon, "rm --link web/my-db");
+    assert_eq!(links(), json!(null));
     // Also for the next daemon.
     daemon.kill();
     daemon.launch();
     let said = ok(&daemon, "start -a web");
     assert!(!said.contains("MY_DB") && !said.contains("my-db"), "{said}");
-    assert_eq!(daemon.inspect("db")["State"]["Running"], true);
-    ok(&daemon, "rm -f web db");
+    assert_eq!(daemon.inspect("store")["State"]["Running"], true);
+    ok(&daemon, "rm -f web store");
     daemon.finish();
 }
 

@@ -90,14 +90,16 @@ impl Daemon {
                 host.runtime
             )));
         }
-        let links = host.links.iter().flatten();
-        for link in links.filter(|_| has_links(&host.network_mode)) {
-            let (linked, _) = link_parts(link);
-            if self.find(linked).is_err() {
+        let with_links = has_links(&host.network_mode);
+        for link in host.links.iter_mut().flatten().filter(|_| with_links) {
+            let (linked, alias) = link_parts(link);
+            let Ok(other) = self.find(linked) else {
                 return Err(ApiError::invalid(format!(
                     "could not get container for {linked}: No such container: {linked}"
                 )));
-            }
+            };
+            // A rename of the other one changes nothing.
+            *link = format!("{}:{alias}", other.id);
         }
         self.join_by_id(&mut host)?;
         let mounts = self.mounts_of_new(&config, &host)?;

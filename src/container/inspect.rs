@@ -72,6 +72,7 @@ impl Daemon {
             "Config": record.config,
             "NetworkSettings": self.network_settings(&record),
         });
+        out["HostConfig"]["Links"] = json!(self.shown_links(&record));
         // Beyond Docker's fields, and only where there is something to tell.
         let words = {
             let dir = dir.to_owned();

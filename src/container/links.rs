@@ -117,6 +117,20 @@ impl Daemon {
         Ok(found)
     }
 
+    /// `HostConfig.Links` of inspect, `/db:/web/alias`; links to what is gone are left out.
+    pub(super) fn shown_links(&self, record: &Record) -> Option<Vec<String>> {
+        let links = record.host.links.iter().flatten();
+        let shown: Vec<String> = links
+            .filter(|_| has_links(&record.host.network_mode))
+            .filter_map(|link| {
+                let (name, alias) = link_parts(link);
+                let other = self.find(name).ok()?.name();
+                Some(format!("/{other}:/{}/{alias}", record.name))
+            })
+            .collect();
+        (!shown.is_empty()).then_some(shown)
+    }
+
     /// Removes a link by its name, `web/db`: from the next start on it is not there (docs: Engine API
     /// `ContainerDelete`, `link`).
     ///
