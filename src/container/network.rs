@@ -186,6 +186,7 @@ impl Daemon {
         let request = Request {
             container: record.id.clone(),
             name: record.name.clone(),
+            hostname: record.config.hostname.clone(),
             wishes,
             ports: ports::wishes(&record.config, &record.host)?,
             servers: record

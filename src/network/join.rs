@@ -21,6 +21,7 @@ pub(crate) struct Request {
     /// Id of the container.
     pub(crate) container: String,
     pub(crate) name: String,
+    pub(crate) hostname: String,
     /// In the order in which they are joined; the first one that leads outside has the default route.
     pub(crate) wishes: Vec<Wish>,
     pub(crate) ports: Vec<PortWish>,
@@ -87,6 +88,7 @@ impl Networks {
                 version: SANDBOX_VERSION,
                 container: request.container.clone(),
                 name: request.name.clone(),
+                hostname: request.hostname.clone(),
                 id: create::new_id(),
                 namespace: bridged,
                 endpoints: Vec::new(),
@@ -457,7 +459,12 @@ impl State {
             let links = wish.links.iter().map(|link| owned(link_parts(link)));
             endpoint.links = links.collect();
             endpoint.names = wish.aliases.clone();
-            for name in [sandbox.name.as_str(), &sandbox.container[..12]] {
+            let own = [
+                sandbox.name.as_str(),
+                &sandbox.container[..12],
+                &sandbox.hostname,
+            ];
+            for name in own.into_iter().filter(|name| !name.is_empty()) {
                 if !endpoint.names.iter().any(|other| other == name) {
                     endpoint.names.push(name.to_owned());
                 }

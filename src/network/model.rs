@@ -353,6 +353,9 @@ pub(crate) struct Sandbox {
     /// Id of the container.
     pub(crate) container: String,
     pub(crate) name: String,
+    /// What it calls itself, a name on networks of the user like its own.
+    #[serde(default)]
+    pub(crate) hostname: String,
     /// 64 hex digits.
     pub(crate) id: String,
     /// It has a namespace that the daemon made.
