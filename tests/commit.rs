@@ -56,6 +56,7 @@ fn an_image_of_a_container_has_what_it_wrote() {
     let env = config["Env"].to_string();
     assert!(env.contains("A=b") && env.contains("OWN=1"), "{env}");
     let base = daemon.get(&format!("/images/{IMAGE}/json"));
+    assert_eq!(image["Parent"], base["Id"]);
     let layers = |image: &serde_json::Value| {
         image["RootFS"]["Layers"]
             .as_array()

@@ -195,7 +195,7 @@ fn shape(image: &Image) -> Value {
         "Id": image.id,
         "RepoTags": image.repo_tags,
         "RepoDigests": image.repo_digests,
-        "Parent": "",
+        "Parent": image.parent,
         "Comment": image.comment,
         "Created": image.created,
         "Container": image.container,

@@ -147,6 +147,7 @@ fn configuration(
         ("author", from.author.as_str()),
         ("comment", &from.comment),
         ("variant", variant),
+        ("parent", parent.map_or("", |image| &image.id)),
     ] {
         if !text.is_empty() {
             value[key] = text.into();

@@ -47,6 +47,8 @@ pub(crate) struct Image {
     pub(crate) config: ContainerConfig,
     pub(crate) architecture: String,
     pub(crate) variant: String,
+    /// Id of the image that a committed one was made of, or empty.
+    pub(crate) parent: String,
     pub(crate) os: String,
     pub(crate) author: String,
     pub(crate) comment: String,
@@ -72,6 +74,8 @@ pub(crate) struct Image {
 struct Raw {
     architecture: Option<String>,
     variant: Option<String>,
+    /// Ours alone: Docker notes it beside the image. Others pass over what they do not know.
+    parent: Option<String>,
     os: Option<String>,
     created: Option<String>,
     author: Option<String>,
@@ -127,6 +131,7 @@ pub(super) fn parse(name: &str, bytes: &[u8]) -> Result<Image, ArchiveError> {
         config: raw.config.unwrap_or_default(),
         architecture: raw.architecture.unwrap_or_default(),
         variant: raw.variant.unwrap_or_default(),
+        parent: raw.parent.unwrap_or_default(),
         os,
         author: raw.author.unwrap_or_default(),
         comment: raw.comment.unwrap_or_default(),
