@@ -205,7 +205,7 @@ fn published_ports_are_reached_and_survive_the_daemon() {
     daemon.launch();
     assert_eq!(all("after a kill of the daemon"), before);
     daemon.docker(["rm", "-f", &web]).output().ok();
-    TcpListener::bind(("0.0.0.0", port)).expect("the port is free");
+    // The port may be another case's by now; `finish` sees who still holds it for this daemon.
     daemon.docker(["network", "rm", "dual"]).output().ok();
     daemon.finish();
 }
