@@ -532,7 +532,6 @@ fn what_died_without_a_daemon_is_cleared_up() {
         let entries = fs::read_dir(daemon.exec_root.join("netns")).expect("the folder");
         (entries.count() == 0).then_some(())
     });
-    TcpListener::bind(("0.0.0.0", port)).expect("the port is free");
     daemon.docker(["start", &id]).output().ok();
     served(
         &format!("127.0.0.1:{port}", port = host_port(&daemon, &id, "80/tcp")),
