@@ -17,6 +17,7 @@ mod net;
 mod network;
 mod registry;
 mod runtime;
+mod state_file;
 mod supervisor;
 mod volume;
 mod webhook;

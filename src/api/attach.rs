@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::attach_query::{self, AttachQuery};
 use super::connection::{Hijacked, RawReader, RawWriter};
-use super::detach::{DetachKeys, Scanned};
+use super::detach::DetachKeys;
 use super::frame::{self, StreamId};
 use super::reply::Answer;
 use super::request::Request;
@@ -206,21 +206,11 @@ async fn copy_input(
     loop {
         // A broken connection ends the input as its end does.
         let count = reader.read(&mut buf).await.unwrap_or(0);
-        let mut scanned = if tty {
-            keys.scan(&buf[..count])
-        } else {
-            // As Docker: piped input is bytes, in which no key is special.
-            Scanned {
-                forward: buf[..count].to_vec(),
-                detached: false,
-            }
-        };
-        if count == 0 {
-            scanned.forward.extend_from_slice(&keys.finish());
-        }
+        let scanned = keys.take(&buf[..count], tty);
         if !scanned.forward.is_empty() && input.write(&scanned.forward).await.is_err() {
             // The container takes no more; its output may still be under way.
-            return drain(&mut reader, &mut buf).await;
+            reader.drain(&mut buf).await;
+            return InputOver::Closed;
         }
         if scanned.detached {
             return InputOver::Keys;
@@ -234,16 +224,6 @@ async fn copy_input(
                 InputEnd::Closed => InputOver::Closed,
                 InputEnd::Detached => InputOver::Left,
             };
-        }
-    }
-}
-
-/// Takes what nobody wants, so that the client is not held up.
-async fn drain(reader: &mut RawReader, buf: &mut [u8]) -> InputOver {
-    loop {
-        match reader.read(buf).await {
-            Ok(0) | Err(_) => return InputOver::Closed,
-            Ok(_) => {}
         }
     }
 }

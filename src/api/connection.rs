@@ -477,6 +477,11 @@ pub(crate) struct RawReader {
 }
 
 impl RawReader {
+    /// Takes what nobody wants, to the end, so that the client is not held up.
+    pub(crate) async fn drain(&mut self, buf: &mut [u8]) {
+        while let Ok(1..) = self.read(buf).await {}
+    }
+
     /// Next bytes; 0 at the end of the client's sending side. May be cancelled without loss.
     pub(crate) async fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         if !self.pending.is_empty() {

@@ -76,6 +76,23 @@ impl DetachKeys {
         }
     }
 
+    /// What of the client's bytes goes on; none are their end. Without a terminal no key is special,
+    /// as in Docker: piped input is bytes.
+    pub(super) fn take(&mut self, bytes: &[u8], tty: bool) -> Scanned {
+        let mut scanned = if tty {
+            self.scan(bytes)
+        } else {
+            Scanned {
+                forward: bytes.to_vec(),
+                detached: false,
+            }
+        };
+        if bytes.is_empty() {
+            scanned.forward.extend_from_slice(&self.finish());
+        }
+        scanned
+    }
+
     /// End of input: what was held back belongs to the container.
     pub(crate) fn finish(&mut self) -> Vec<u8> {
         let held = self.keys[..self.matched].to_vec();
@@ -110,6 +127,20 @@ fn parse_keys(text: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_are_special_on_a_terminal_alone() {
+        let mut keys = DetachKeys::parse("a,b").unwrap();
+        assert_eq!(keys.take(b"xab", false).forward, b"xab");
+        let taken = keys.take(b"xa", true);
+        assert_eq!(
+            (taken.forward.as_slice(), taken.detached),
+            (&b"x"[..], false)
+        );
+        // The end gives back what was held.
+        assert_eq!(keys.take(b"", true).forward, b"a");
+        assert!(keys.take(b"ab", true).detached);
+    }
     use proptest::prelude::*;
 
     fn scan_all(keys: &mut DetachKeys, pieces: &[&[u8]]) -> (Vec<u8>, bool) {

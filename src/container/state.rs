@@ -3,9 +3,8 @@
 //! scripts, and are never read back.
 
 use std::collections::VecDeque;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,6 +15,7 @@ use super::health::Health;
 use super::{Container, time};
 use crate::api::types::{ContainerConfig, HostConfig};
 use crate::runtime::{MountPoint, old_mounts};
+use crate::state_file::{Unusable, parse, replace};
 
 /// Version of `state.json` that is written, and the newest that is read.
 pub(crate) const VERSION: u32 = 1;
@@ -251,23 +251,16 @@ impl Record {
             Ok(bytes) => bytes,
             Err(source) => return Err(StateError::Read { path, source }),
         };
-        #[derive(Deserialize)]
-        struct Version {
-            version: u64,
-        }
-        // The version first: the rest of a newer file may mean something else.
-        let damaged = |source| StateError::Damaged {
-            path: path.clone(),
-            source,
-        };
-        let version: Version = serde_json::from_slice(&bytes).map_err(damaged)?;
-        if version.version > u64::from(VERSION) {
-            return Err(StateError::Newer {
-                path,
-                found: version.version,
-            });
-        }
-        let mut record: Self = serde_json::from_slice(&bytes).map_err(damaged)?;
+        let mut record: Self = parse(&bytes, VERSION).map_err(|error| match error {
+            Unusable::Damaged(source) => StateError::Damaged {
+                path: path.clone(),
+                source,
+            },
+            Unusable::Newer(found) => StateError::Newer {
+                path: path.clone(),
+                found,
+            },
+        })?;
         if record.id != id {
             return Err(StateError::Foreign {
                 path,
@@ -393,27 +386,6 @@ impl Container {
     pub(crate) fn index_dir(&self) -> PathBuf {
         self.dir.join("index")
     }
-}
-
-/// Writes a file beside its final name and renames it: a reader sees the old or the new one.
-pub(crate) fn replace(dir: &Path, name: &str, bytes: &[u8], sync: bool) -> io::Result<()> {
-    let tmp = dir.join(format!(".{name}.tmp"));
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&tmp)?;
-    file.write_all(bytes)?;
-    if sync {
-        file.sync_all()?;
-    }
-    drop(file);
-    fs::rename(&tmp, dir.join(name))?;
-    if sync {
-        File::open(dir)?.sync_all()?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

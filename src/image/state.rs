@@ -16,6 +16,7 @@ use super::error::ImageError;
 use super::files;
 use super::layers::LayerStore;
 use super::reference::{Reference, familiar, hex_of, is_hex};
+use crate::state_file::{Unusable, parse};
 
 const VERSION: u64 = 1;
 
@@ -92,28 +93,17 @@ impl State {
             }
             Err(error) => return Err(ImageError::io("read", &path)(error)),
         };
-        // The version first: a newer form need not parse.
-        #[derive(Deserialize)]
-        struct Version {
-            version: u64,
-        }
-        let parsed = serde_json::from_slice::<Version>(&bytes).and_then(|found| {
-            if found.version > VERSION {
-                return Ok(Err(found.version));
-            }
-            serde_json::from_slice::<Saved>(&bytes).map(Ok)
-        });
-        match parsed {
-            Ok(Ok(saved)) => {
+        match parse::<Saved>(&bytes, VERSION) {
+            Ok(saved) => {
                 self.saved = saved;
                 Ok(())
             }
-            Ok(Err(found)) => Err(ImageError::StateVersion {
+            Err(Unusable::Newer(found)) => Err(ImageError::StateVersion {
                 path,
                 found,
                 known: VERSION,
             }),
-            Err(source) => {
+            Err(Unusable::Damaged(source)) => {
                 let kept = path.with_extension("json.damaged");
                 fs::rename(&path, &kept).map_err(ImageError::io("rename", &path))?;
                 let error = ImageError::Damaged { path, source };

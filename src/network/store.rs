@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::model::{Network, SANDBOX_VERSION, Sandbox};
-use crate::container::state::replace;
+use crate::state_file::{Unusable, parse, replace};
 
 /// Version of the networks' file.
 const VERSION: u32 = 1;
@@ -35,11 +35,6 @@ struct File {
     networks: Vec<Network>,
 }
 
-#[derive(Deserialize)]
-struct Version {
-    version: u64,
-}
-
 /// Reads the networks; none if there is no file yet.
 pub(crate) fn load(dir: &Path) -> Result<Vec<Network>, StoreError> {
     let path = dir.join(FILE);
@@ -48,16 +43,10 @@ pub(crate) fn load(dir: &Path) -> Result<Vec<Network>, StoreError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(source) => return Err(StoreError::Read { path, source }),
     };
-    let damaged = |source| StoreError::Damaged {
-        path: path.clone(),
-        source,
-    };
-    let version: Version = serde_json::from_slice(&bytes).map_err(damaged)?;
-    if version.version > u64::from(VERSION) {
-        let found = version.version;
-        return Err(StoreError::Newer { path, found });
-    }
-    let file: File = serde_json::from_slice(&bytes).map_err(damaged)?;
+    let file: File = parse(&bytes, VERSION).map_err(|error| match error {
+        Unusable::Damaged(source) => StoreError::Damaged { path, source },
+        Unusable::Newer(found) => StoreError::Newer { path, found },
+    })?;
     Ok(file.networks)
 }
 
@@ -100,17 +89,20 @@ pub(crate) fn load_sandboxes(run: &Path) -> Vec<Sandbox> {
         if path.extension().is_none_or(|e| e != "json") {
             continue;
         }
-        let read = std::fs::read(&path).map_err(|error| error.to_string());
-        let sandbox = read.and_then(|bytes| {
-            serde_json::from_slice::<Sandbox>(&bytes).map_err(|error| error.to_string())
-        });
-        match sandbox {
-            Ok(sandbox) if sandbox.version <= SANDBOX_VERSION => found.push(sandbox),
-            Ok(sandbox) => {
-                tracing::warn!(path = %path.display(), version = sandbox.version, "network of a container is of a newer version");
-            }
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
             Err(error) => {
-                tracing::warn!(path = %path.display(), error, "network of a container cannot be read");
+                tracing::warn!(path = %path.display(), %error, "network of a container cannot be read");
+                continue;
+            }
+        };
+        match parse(&bytes, SANDBOX_VERSION) {
+            Ok(sandbox) => found.push(sandbox),
+            Err(Unusable::Newer(version)) => {
+                tracing::warn!(path = %path.display(), version, "network of a container is of a newer version");
+            }
+            Err(Unusable::Damaged(error)) => {
+                tracing::warn!(path = %path.display(), %error, "network of a container cannot be read");
             }
         }
     }

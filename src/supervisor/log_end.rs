@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use taffrail_log::Cursor;
 use taffrail_log_core::state::Slot;
 
-use crate::container::state::replace;
+use crate::state_file::replace;
 
 const NAME: &str = "log-end";
 const VERSION: u32 = 1;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::container::state::replace;
+use crate::state_file::{Unusable, parse, replace};
 
 /// Version that is written, and the newest that is read.
 const VERSION: u32 = 1;
@@ -82,23 +82,16 @@ impl Meta {
             Ok(bytes) => bytes,
             Err(source) => return Err(MetaError::Read { path, source }),
         };
-        #[derive(Deserialize)]
-        struct Version {
-            version: u64,
-        }
-        let damaged = |source| MetaError::Damaged {
-            path: path.clone(),
-            source,
-        };
-        // The version first: the rest of a newer file may mean something else.
-        let version: Version = serde_json::from_slice(&bytes).map_err(damaged)?;
-        if version.version > u64::from(VERSION) {
-            return Err(MetaError::Newer {
-                path,
-                found: version.version,
-            });
-        }
-        let meta: Self = serde_json::from_slice(&bytes).map_err(damaged)?;
+        let meta: Self = parse(&bytes, VERSION).map_err(|error| match error {
+            Unusable::Damaged(source) => MetaError::Damaged {
+                path: path.clone(),
+                source,
+            },
+            Unusable::Newer(found) => MetaError::Newer {
+                path: path.clone(),
+                found,
+            },
+        })?;
         if meta.name != name {
             return Err(MetaError::Foreign {
                 path,

@@ -9,9 +9,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::super::state::replace;
 use super::super::time;
 use super::check::Check;
+use crate::state_file::replace;
 
 /// Version that is written, and the newest that is read.
 const VERSION: u32 = 1;

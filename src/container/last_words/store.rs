@@ -5,10 +5,9 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use crate::state_file::replace;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-
-use super::super::state::replace;
 
 /// Version that is written, and the newest that is read.
 const VERSION: u32 = 1;
